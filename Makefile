@@ -1,0 +1,35 @@
+# Everything below works on a fresh checkout with Python >= 3.11 (venv) and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+RECORDINGS := ../shared/recordings
+
+.PHONY: test check lock bench test-recordings clean
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-recordings: $(STAMP)
+	@test -d $(RECORDINGS) || { echo "$(RECORDINGS) is not there: these tests need the recordings"; exit 1; }
+	$(BIN)/python -m pytest -m recordings -rs
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.bench
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $(STAMP)
+
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --extra test pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,144 @@
+"""The lifetime of a route's opportunity: one episode with its prices, peak, and what was left after 50 to 1,000 ms (analytics 8.7).
+
+IDLE until the edge has stood at `open` for the dwell; CLOSED once it has been under `close` for the hold, at the moment it fell,
+or at once when a guard fails. A flicker shorter than the hold does not split an episode.
+"""
+
+from math import nan
+
+from msgspec import Struct, structs
+
+from analytics.hysteresis import Hysteresis, Phase
+from analytics.settings import Arb, Guards
+from feeds.model import MS, Ns
+
+PROBES_MS = (50, 100, 250, 500, 1_000)
+
+
+class RouteQuote(Struct, frozen=True, gc=False):
+    """A route at one instant: average prices at size, the size in base units, `in` and edge in bp, and what both fees cost."""
+
+    buy_price: float
+    sell_price: float
+    base: float
+    in_bps: float
+    fees_bps: float
+    edge_bps: float
+
+
+class Episode(Struct, frozen=True, kw_only=True):
+    """One opportunity from open to close. Times are ns; edges in bp after every fee; `probes` is the edge 50 to 1,000 ms after open."""
+
+    route: str
+    kind: str
+    since_ns: Ns
+    opened_ns: Ns
+    closed_ns: Ns = 0
+    reason: str = ""
+    """edge_collapsed, size_below_min, stale, late, ..., shutdown; empty while open."""
+    opened: RouteQuote
+    peak: RouteQuote
+    peak_ns: Ns
+    last: RouteQuote
+    mean_edge_bps: float = nan
+    updates: int = 0
+    probes_bps: tuple[float, ...] = ()
+
+
+class _Open:
+    """The open episode, as it grows."""
+
+    __slots__ = ("integral", "kind", "last", "last_ns", "opened", "opened_ns", "peak", "peak_ns", "probes", "since_ns", "updates")
+
+    def __init__(self, now: Ns, since_ns: Ns, quote: RouteQuote, kind: str) -> None:
+        self.kind = kind
+        self.since_ns = since_ns
+        self.opened = self.peak = self.last = quote
+        self.opened_ns = self.peak_ns = self.last_ns = now
+        self.integral = 0.0
+        self.updates = 1
+        self.probes: list[float] = []
+
+    def observe(self, now: Ns, quote: RouteQuote) -> None:
+        self.fill_probes(now)
+        self.integral += self.last.edge_bps * (now - self.last_ns)
+        if quote.edge_bps > self.peak.edge_bps:
+            self.peak, self.peak_ns = quote, now
+        self.last, self.last_ns = quote, now
+        self.updates += 1
+
+    def fill_probes(self, now: Ns) -> None:
+        """Every probe due before `now` gets the edge that was in force."""
+        while len(self.probes) < len(PROBES_MS) and self.opened_ns + PROBES_MS[len(self.probes)] * MS < now:
+            self.probes.append(self.last.edge_bps)
+
+    def episode(self, route: str) -> Episode:
+        span = self.last_ns - self.opened_ns
+        return Episode(
+            route=route,
+            kind=self.kind,
+            since_ns=self.since_ns,
+            opened_ns=self.opened_ns,
+            opened=self.opened,
+            peak=self.peak,
+            peak_ns=self.peak_ns,
+            last=self.last,
+            mean_edge_bps=self.integral / span if span else self.opened.edge_bps,
+            updates=self.updates,
+            probes_bps=tuple(self.probes),
+        )
+
+
+class Tracker:
+    """One route's episodes. Fed at each 100 ms boundary; `observe` takes what happens between two boundaries while one is open."""
+
+    __slots__ = ("_hold", "_open", "route")
+
+    def __init__(self, route: str, arb: Arb, guards: Guards) -> None:
+        self.route = route
+        self._hold = Hysteresis(arb.open_bp, arb.close_bp, guards.dwell_ms * MS, arb.close_hold_ms * MS, guards.updates)
+        self._open: _Open | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Neither open nor on the way to it."""
+        return self._hold.phase is Phase.INACTIVE
+
+    @property
+    def open(self) -> bool:
+        return self._open is not None
+
+    def step(self, now: Ns, quote: RouteQuote, kind: str, fresh: bool) -> Episode | None:
+        """A boundary at which the route may be believed. Returns the episode when this boundary opened or closed it."""
+        hold = self._hold
+        if self._open is not None:
+            self._open.observe(now, quote)
+        hold.step(now, quote.edge_bps, fresh)
+        if self._open is None:
+            if not hold.active:
+                return None
+            self._open = _Open(now, hold.since_ns, quote, kind)
+            return self._open.episode(self.route)
+        return None if hold.active else self._close(hold.fell_ns, "edge_collapsed")
+
+    def refuse(self, now: Ns, reason: str) -> Episode | None:
+        """A boundary at which it may not: whatever was open closes here. Returns the closed episode."""
+        self._hold.reset()
+        return self._close(now, reason)
+
+    def observe(self, now: Ns, quote: RouteQuote) -> None:
+        """The edge between boundaries: feeds peak, mean and the probes; never opens or closes."""
+        if self._open is not None:
+            self._open.observe(now, quote)
+
+    def episode(self) -> Episode | None:
+        """The open episode as it stands."""
+        return self._open.episode(self.route) if self._open is not None else None
+
+    def _close(self, at: Ns, reason: str) -> Episode | None:
+        if self._open is None:
+            return None
+        self._open.fill_probes(at)
+        found = self._open.episode(self.route)
+        self._open = None
+        return structs.replace(found, closed_ns=at, reason=reason)

@@ -1,0 +1,212 @@
+"""All connections, and the one path every record takes: decode, book, listener (DESIGN 1).
+
+The hub is sans-I/O like the sessions it holds. A live driver and a replay hand it the same records; what a session asks for in
+return goes to `perform`, which a replay leaves empty. Decode errors are caught here, once: a bad frame is quarantined and counted,
+and after five in a minute the session is given up.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from feeds.clock import BOUNDARY_NS, NEVER, Ticker
+from feeds.errors import DECODE_ERRORS, BadFrame
+from feeds.health import HealthBoard, Probe
+from feeds.model import SECOND, Instrument, InstrumentId, Ns, VenueId
+from feeds.recording import Answer, Closed, Opened, Record
+from feeds.text import clean_text
+from feeds.venue import Action, Checkpoint, Drop, FetchError, Listener, Plan, Session, Venue
+
+QUARANTINE_KEPT = 50
+BAD_PER_MINUTE = 5
+
+_instruments = msgspec.json.Decoder(list[Instrument]).decode
+_opened = msgspec.json.Decoder(Opened).decode
+_closed = msgspec.json.Decoder(Closed).decode
+_answer = msgspec.json.Decoder(Answer).decode
+_probe = msgspec.json.Decoder(Probe).decode
+_checkpoint = msgspec.json.Decoder(Checkpoint).decode
+
+
+class Quarantined(Struct, frozen=True):
+    """A frame that was refused: when, where, why, and its first bytes, already clean."""
+
+    at_ns: Ns
+    conn: str
+    reason: str
+    text: str
+
+
+class Connection:
+    """One open connection: its session, and how often it has sent nonsense."""
+
+    __slots__ = ("_perform", "bad_ns", "frames", "gone", "name", "plan", "session")
+
+    def __init__(self, name: str, plan: Plan, session: Session, perform: Callable[[str, Sequence[Action]], object]) -> None:
+        self.name = name
+        self.plan = plan
+        self.session = session
+        self.frames = 0
+        self.bad_ns: deque[Ns] = deque(maxlen=BAD_PER_MINUTE)
+        self.gone = False
+        self._perform = perform
+
+    @property
+    def deadline(self) -> Ns:
+        return NEVER if self.gone else self.session.deadline
+
+    def wake(self, now: Ns) -> None:
+        actions = self.session.wake(now)
+        if actions:
+            self._perform(self.name, actions)
+
+
+class Hub:
+    """Owns connections, instruments and health; drives the listener."""
+
+    def __init__(
+        self,
+        venues: Mapping[VenueId, Venue],
+        listener: Listener,
+        perform: Callable[[str, Sequence[Action]], object] = lambda _conn, _actions: None,
+    ) -> None:
+        self.venues = venues
+        self.listener = listener
+        self.perform = perform
+        self.health = HealthBoard()
+        self.instruments: dict[InstrumentId, Instrument] = {}
+        self.connections: dict[str, Connection] = {}
+        self.quarantine: deque[Quarantined] = deque(maxlen=QUARANTINE_KEPT)
+        self.quarantined = 0
+        self.frames = 0
+        self.ticker = Ticker(self.on_time, self._connections)
+        self._acts: Mapping[str, Callable[[str, bytes, Ns], None]] = {
+            "t": self.frame,
+            "h": self._on_answer,
+            "o": self._on_open,
+            "c": self._on_close,
+            "i": self._on_instruments,
+            "k": self._on_probe,
+            "s": self._on_checkpoint,
+        }
+
+    def handle(self, record: Record) -> None:
+        """One record of a recording: the boundaries before it, then what it says. An unknown kind does nothing."""
+        now, kind, conn, payload = record
+        self.ticker.advance(now)
+        act = self._acts.get(kind)
+        if act is not None:
+            act(conn, payload, now)
+
+    def on_time(self, now: Ns) -> None:
+        """A 100 ms boundary."""
+        self.health.on_time(now)
+        if now % SECOND < BOUNDARY_NS:
+            for stream in self.health.streams:
+                self.listener.on_health(stream, self.health.report(stream, now), now)
+        self.listener.on_time(now)
+
+    def watch(self, instruments: Iterable[Instrument], now: Ns) -> None:
+        """Take instruments in, or their changed facts."""
+        for instrument in instruments:
+            if self.instruments.get(instrument.id) != instrument:
+                self.instruments[instrument.id] = instrument
+                self.listener.on_instrument(instrument, now)
+
+    def open(self, conn: str, plan: Plan, now: Ns) -> None:
+        """A connection is up. An open one of the same name is closed first."""
+        if conn in self.connections:
+            self.close(conn, "reopened", now)
+        session = self.venues[plan.venue].session(plan, self.instruments, self.listener, self.health)
+        self.connections[conn] = Connection(conn, plan, session, self.perform)
+        self._do(conn, session.opened(now))
+
+    def frame(self, conn: str, data: bytes, now: Ns) -> None:
+        """One websocket message of a connection; of one that is not open it is dropped and counted."""
+        connection = self.connections.get(conn)
+        self.frames += 1
+        if connection is None:
+            self.health.ignored += 1
+            return
+        connection.frames += 1
+        try:
+            actions = connection.session.frame(data, now)
+        except (*DECODE_ERRORS, BadFrame) as error:
+            actions = self._refuse(connection, data, error, now)
+        if actions:
+            self.perform(conn, actions)
+
+    def answer(self, conn: str, key: str, body: bytes | FetchError, now: Ns) -> None:
+        """A REST answer for the session that asked."""
+        connection = self.connections.get(conn)
+        if connection is None:
+            return
+        try:
+            self._do(conn, connection.session.answer(key, body, now))
+        except (*DECODE_ERRORS, BadFrame) as error:
+            self._keep(conn, body if isinstance(body, bytes) else b"", error, now)
+
+    def close(self, conn: str, reason: str, now: Ns) -> None:
+        """The connection is gone."""
+        connection = self.connections.pop(conn, None)
+        if connection is not None:
+            connection.session.closed(clean_text(reason), now)
+
+    def head(self) -> Iterable[tuple[str, str, bytes]]:
+        """What restates the present in a few lines, for the head of a recording's segment: (kind, conn, payload)."""
+        yield "i", "-", msgspec.json.encode(list(self.instruments.values()))
+        for name, connection in self.connections.items():
+            plan = connection.plan
+            streams = [(stream.instrument, str(stream.channel)) for stream in plan.streams]
+            yield "o", name, msgspec.json.encode(Opened(plan.venue, plan.market, plan.url, streams))
+        for name, connection in self.connections.items():
+            for checkpoint in connection.session.checkpoints():
+                yield "s", name, msgspec.json.encode(checkpoint)
+
+    def _connections(self) -> list[Connection]:
+        return list(self.connections.values())
+
+    def _do(self, conn: str, actions: Sequence[Action]) -> None:
+        if actions:
+            self.perform(conn, actions)
+
+    def _refuse(self, connection: Connection, data: bytes, error: Exception, now: Ns) -> Sequence[Action]:
+        self._keep(connection.name, data, error, now)
+        actions = list(connection.session.refused(data, now))
+        bad = connection.bad_ns
+        bad.append(now)
+        if len(bad) == BAD_PER_MINUTE and now - bad[0] <= 60 * SECOND:
+            bad.clear()
+            actions.append(Drop(f"{BAD_PER_MINUTE} bad frames in a minute", 0))
+        return actions
+
+    def _keep(self, conn: str, data: bytes, error: Exception, now: Ns) -> None:
+        self.quarantined += 1
+        reason = clean_text(str(error) or type(error).__name__, 120)
+        self.quarantine.append(Quarantined(now, conn, reason, clean_text(data, 160)))
+
+    def _on_open(self, conn: str, payload: bytes, now: Ns) -> None:
+        opened = _opened(payload)
+        if opened.venue in self.venues:
+            self.open(conn, opened.plan(), now)
+
+    def _on_close(self, conn: str, payload: bytes, now: Ns) -> None:
+        self.close(conn, _closed(payload).reason or "closed", now)
+
+    def _on_answer(self, conn: str, payload: bytes, now: Ns) -> None:
+        answer = _answer(payload)
+        body = answer.body.encode()
+        self.answer(conn, answer.key, body if answer.status < 400 else FetchError(answer.status, clean_text(body)), now)
+
+    def _on_instruments(self, conn: str, payload: bytes, now: Ns) -> None:
+        self.watch(_instruments(payload), now)
+
+    def _on_probe(self, conn: str, payload: bytes, now: Ns) -> None:
+        self.health.probe(_probe(payload))
+
+    def _on_checkpoint(self, conn: str, payload: bytes, now: Ns) -> None:
+        connection = self.connections.get(conn)
+        if connection is not None:
+            connection.session.restore(_checkpoint(payload), now)

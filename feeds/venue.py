@@ -1,0 +1,148 @@
+"""The contract between a venue's protocol and the rest: what a session is told, and what it may ask for (DESIGN 3).
+
+A venue is a sans-I/O state machine: it opens no socket and reads no clock, so one implementation is driven by a live socket, a
+recording, a simulator or a test, and every fault is a unit test.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final, Protocol, TypeAlias
+
+from msgspec import Struct
+
+from feeds.health import Health, HealthBoard
+from feeds.model import Channel, Instrument, InstrumentId, Instruments, Metric, Ns, Status, Stream, Trade, VenueId
+from feeds.orderbook import OrderBook
+
+
+class Send(Struct, frozen=True, gc=False):
+    """Send a control message. Secrets never pass here."""
+
+    text: str
+
+
+class Fetch(Struct, frozen=True, gc=False):
+    """Ask over REST. `key` names the answer (`depth:BTCUSDT`); derived, never counted: a replay pairs answers by it."""
+
+    key: str
+    path: str
+    weight: int
+    priority: int
+    """0 snapshot, 1 instruments, 2 history."""
+
+
+class Drop(Struct, frozen=True, gc=False):
+    """Give the connection up. At least `wait_ns` before the next connect; `fatal` is shown and never reconnected."""
+
+    reason: str
+    wait_ns: Ns
+    fatal: bool = False
+
+
+Action: TypeAlias = Send | Fetch | Drop
+NOTHING: Final[tuple[Action, ...]] = ()
+"""What `frame` returns for market data: no allocation."""
+
+
+class FetchError(Struct, frozen=True):
+    """A REST answer that is none. `status` is the HTTP status, 0 where there was no answer; `reason` is already clean."""
+
+    status: int
+    reason: str
+
+
+class Plan(Struct, frozen=True):
+    """One connection to open: where, and which streams run on it."""
+
+    venue: VenueId
+    market: str
+    url: str
+    streams: tuple[Stream, ...]
+
+
+class Checkpoint(Struct, frozen=True):
+    """A SYNCED book as a recording segment opens with it. `seq` and `chain` are the venue's two orders (see `OrderBook`)."""
+
+    instrument: InstrumentId
+    seq: int
+    chain: int
+    bids: list[tuple[float, float]]
+    asks: list[tuple[float, float]]
+
+
+class Listener(Protocol):
+    """Push, synchronous, in receive order. Implementors do not raise."""
+
+    def on_time(self, now: Ns) -> None:
+        """Each 100 ms boundary, before any record at or after it."""
+
+    def on_instrument(self, instrument: Instrument, now: Ns) -> None:
+        """An instrument that is watched from here on, or whose facts changed."""
+
+    def on_status(self, stream: Stream, status: Status, now: Ns) -> None: ...
+    def on_touch(self, book: OrderBook, now: Ns) -> None: ...
+    def on_book(self, book: OrderBook, now: Ns) -> None: ...
+    def on_trade(self, instrument: Instrument, trade: Trade, now: Ns) -> None: ...
+    def on_metric(self, instrument: Instrument, metric: Metric, now: Ns) -> None: ...
+    def on_health(self, stream: Stream, health: Health, now: Ns) -> None:
+        """Once a second."""
+
+
+class Session(Protocol):
+    """One connection's life: made at connect, thrown away at disconnect, so no state can outlive its generation."""
+
+    @property
+    def books(self) -> Mapping[InstrumentId, OrderBook]: ...
+    @property
+    def deadline(self) -> Ns:
+        """Earliest moment `wake` is due."""
+
+    def opened(self, now: Ns) -> Sequence[Action]: ...
+    def want(self, add: Sequence[Stream], drop: Sequence[Stream], now: Ns) -> Sequence[Action]:
+        """Change the subscriptions while running."""
+
+    def frame(self, data: bytes, now: Ns) -> Sequence[Action]:
+        """One websocket message. Raises `BadFrame` or a decode error for what the venue should not have sent."""
+
+    def answer(self, key: str, body: bytes | FetchError, now: Ns) -> Sequence[Action]: ...
+    def wake(self, now: Ns) -> Sequence[Action]: ...
+    def closed(self, reason: str, now: Ns) -> None:
+        """The connection is gone: say so for every stream. Called once, last."""
+
+    def refused(self, data: bytes, now: Ns) -> Sequence[Action]:
+        """A frame was quarantined: the book it belonged to may have missed an update and starts over."""
+
+    def checkpoints(self) -> Sequence[Checkpoint]: ...
+    def restore(self, checkpoint: Checkpoint, now: Ns) -> None:
+        """Take a book from a segment's head, unless it is SYNCED already."""
+
+
+class Venue(Protocol):
+    """Facts of one venue; stateless."""
+
+    id: ClassVar[VenueId]
+
+    def catalogue(self) -> Sequence[Fetch]:
+        """The requests whose answers list the instruments."""
+
+    def instruments(self, answers: Mapping[str, bytes]) -> Sequence[Instrument]:
+        """Instruments out of those answers, by the answers' keys. What cannot be understood is left out, never guessed."""
+
+    def plan(self, wanted: Sequence[Stream], instruments: Instruments) -> Sequence[Plan]:
+        """The connections that carry the wanted streams, by the venue's routes and limits."""
+
+    def channels(self, instrument: Instrument) -> Sequence[Channel]:
+        """What the venue publishes for an instrument."""
+
+    def topic(self, market: str, data: bytes) -> str | None:
+        """The venue's name of the stream a frame belongs to; None for acknowledgements and what is not recognised."""
+
+    def stream_of(self, market: str, topic: str, instruments: Instruments) -> Stream | None:
+        """What such a name means here; None for a channel or symbol that is not carried."""
+
+    def catalogue_key(self, url: str) -> str | None:
+        """Which key of `catalogue` a recorded REST request answered."""
+
+    def snapshot_key(self, url: str) -> str | None:
+        """The key under which a session would have asked for a recorded REST book snapshot."""
+
+    def session(self, plan: Plan, instruments: Instruments, listener: Listener, health: HealthBoard) -> Session: ...

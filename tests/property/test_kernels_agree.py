@@ -1,0 +1,129 @@
+"""The two implementations of every kernel say the same, to 1e-9 * max(1, |value|), on histories made to pull them apart.
+
+Histories are described by few numbers (kind, seed, window, spikes, gaps), so a failing example is short. Source: analytics.md 0, 18.
+"""
+
+from collections.abc import Callable
+from math import isnan
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from analytics.batch import decayed_counter, ewm_moments, rolling_moments
+from analytics.stream import FLAT, DecayedCounter, EwmMoments, RollingMoments
+from feeds.model import SECOND
+
+Column = NDArray[np.float64]
+
+SHAPES: dict[str, Callable[[np.random.Generator, int], Column]] = {
+    "noise": lambda rng, size: rng.normal(size=size),
+    "walk": lambda rng, size: np.cumsum(rng.normal(size=size)),
+    "price": lambda rng, size: 1e5 + np.cumsum(rng.normal(size=size)),
+    "offset 1e8": lambda rng, size: 1e8 + 0.1 * rng.normal(size=size),
+    "constant": lambda rng, size: np.full(size, rng.normal() * 100),
+    "steps": lambda rng, size: np.repeat(rng.normal(size=size), 7)[:size] * 10.0,
+    "mostly still": lambda rng, size: np.where(rng.random(size) < 0.02, rng.normal(size=size), 3.7),
+    "fading": lambda rng, size: rng.normal(size=size) * np.exp(-np.arange(size) / (size / 12)),
+    "ladder of spikes": lambda rng, size: rng.normal(size=size) * 10.0 ** rng.integers(0, 8, size),
+}
+WINDOWS = st.one_of(st.integers(2, 12), st.integers(13, 600))
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> Column:
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    size = draw(st.integers(1, 1500))
+    x = SHAPES[draw(st.sampled_from(sorted(SHAPES)))](rng, size)
+    for at in draw(st.lists(st.integers(0, size - 1), max_size=4)):
+        x[at] += draw(st.sampled_from((1e7, -1e7, 1e4)))
+    for at in draw(st.lists(st.integers(0, size - 1), max_size=6)):
+        x[at] = draw(st.sampled_from((np.nan, np.inf, -np.inf)))
+    return x
+
+
+def differ(batch: float, stream: float) -> bool:
+    """Whether two values break the contract of analytics.md 0."""
+    if isnan(batch) or isnan(stream):
+        return isnan(batch) != isnan(stream)
+    return abs(batch - stream) > 1e-9 * max(1.0, abs(stream))
+
+
+def doubtful(mean: float, sd: float) -> bool:
+    """Whether a window has no z-score to speak of: within rounding of flat, or finer than its samples' last digit (1e-8 of them)."""
+    return sd <= 1e-8 * max(FLAT / 1e-8, abs(mean)) or 0.1 < sd / (FLAT * max(1.0, abs(mean))) < 10.0
+
+
+@settings(max_examples=120, deadline=None)
+@given(x=histories(), window=WINDOWS, periods=st.integers(1, 600))
+def test_a_history_and_the_live_feed_never_show_different_rolling_values(x: Column, window: int, periods: int) -> None:
+    periods = min(periods, window)
+    columns = rolling_moments(x, window, periods)
+    kernel = RollingMoments(window, periods)
+    for i, value in enumerate(x.tolist()):
+        prior_doubtful = doubtful(kernel.mean, kernel.sd)
+        prior = kernel.z_prior(value)
+        kernel.push(value)
+        assert columns.n[i] == kernel.n
+        assert not differ(columns.mean[i], kernel.mean), f"mean at {i}"
+        assert not differ(columns.sd[i], kernel.sd), f"sd at {i}"
+        assert prior_doubtful or not differ(columns.z_prior[i], prior), f"z_prior at {i}"
+        if not doubtful(kernel.mean, kernel.sd):
+            assert not differ(columns.z_inclusive[i], kernel.z_inclusive()), f"z_inclusive at {i}"
+            assert columns.flat[i] == kernel.flat
+
+
+@settings(max_examples=80, deadline=None)
+@given(x=histories(), decay=st.floats(0.01, 0.9995), periods=st.integers(2, 60))
+def test_a_history_and_the_live_feed_never_show_different_ewm_values(x: Column, decay: float, periods: int) -> None:
+    columns = ewm_moments(x, decay=decay, min_periods=periods)
+    kernel = EwmMoments(decay=decay, min_periods=periods)
+    for i, value in enumerate(x.tolist()):
+        prior_doubtful = kernel.n > 1 and doubtful(kernel.mean, kernel.var**0.5)
+        prior = kernel.z_prior(value)
+        kernel.push(value)
+        assert not differ(columns.mean[i], kernel.mean), f"mean at {i}"
+        assert not differ(columns.var[i], kernel.var), f"var at {i}"
+        assert prior_doubtful or not differ(columns.z_prior[i], prior), f"z_prior at {i}"
+
+
+@settings(max_examples=80, deadline=None)
+@given(x=histories(), tau_s=st.floats(0.05, 5000), seed=st.integers(0, 2**32 - 1))
+def test_irregular_ticks_with_pauses_and_a_clock_that_steps_back_agree(x: Column, tau_s: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    gaps = np.rint(10.0 ** rng.uniform(-3, 3, x.size) * SECOND).astype(np.int64)
+    gaps[rng.random(x.size) < 0.05] = -SECOND // 2
+    gaps[rng.random(x.size) < 0.1] = 0
+    at_ns = 1_700_000_000 * SECOND + np.cumsum(gaps)
+    tau_ns = int(tau_s * SECOND)
+    columns = ewm_moments(x, tau_ns=tau_ns, at_ns=at_ns)
+    sums = decayed_counter(np.abs(x), at_ns, tau_ns)
+    kernel = EwmMoments(tau_ns=tau_ns)
+    counter = DecayedCounter(tau_ns)
+    for i, (value, at) in enumerate(zip(x.tolist(), at_ns.tolist(), strict=True)):
+        prior_doubtful = kernel.n > 1 and doubtful(kernel.mean, kernel.var**0.5)
+        prior = kernel.z_prior(value)
+        kernel.push(value, at)
+        counter.add(abs(value), at)
+        assert not differ(columns.mean[i], kernel.mean), f"mean at {i}"
+        assert not differ(columns.var[i], kernel.var), f"var at {i}"
+        assert prior_doubtful or not differ(columns.z_prior[i], prior), f"z_prior at {i}"
+        assert not differ(sums[i], counter.value(at)), f"sum at {i}"
+
+
+def test_a_history_longer_than_one_block_has_no_seam() -> None:
+    rng = np.random.default_rng(5)
+    x = np.cumsum(rng.normal(size=40_000)) + 6e4
+    x[8190:8195] += 1e7
+    rolling = rolling_moments(x, 500, 50)
+    ewm = ewm_moments(x, decay=0.999)
+    kernel = RollingMoments(500, 50)
+    weighted = EwmMoments(decay=0.999)
+    for i, value in enumerate(x.tolist()):
+        kernel.push(value)
+        weighted.push(value)
+        assert not differ(rolling.sd[i], kernel.sd), i
+        assert not differ(rolling.z_inclusive[i], kernel.z_inclusive()), i
+        assert not differ(ewm.mean[i], weighted.mean), i
+        assert not differ(ewm.var[i], weighted.var), i
