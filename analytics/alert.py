@@ -19,7 +19,7 @@ class AlertState(StrEnum):
 
 
 class Leg(Struct, frozen=True):
-    """One leg of what fired, at the trigger: `role` buy, sell or watch; `price` and `size_base` at the size judged; age of its book."""
+    """One leg of what fired, at the trigger: `role` buy, sell or watch, price and size as judged, age of its book."""
 
     instrument: str
     role: str

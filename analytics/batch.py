@@ -22,8 +22,9 @@ from feeds.model import Ns
 Column: TypeAlias = NDArray[np.float64]
 Counts: TypeAlias = NDArray[np.int64]
 Flags: TypeAlias = NDArray[np.bool_]
-Piece: TypeAlias = tuple[Column, Column]
-"""Per newest sample: mean minus that sample, and sum of squared deviations."""
+Piece: TypeAlias = tuple[Column, Column, Column]
+"""Per newest sample: mean minus that sample, sum of squared deviations, and plain sum. The first serves deviations (exact at any
+offset), the last the mean itself (exact also where the newest sample is a spike that an older one cancels)."""
 _T = TypeVar("_T", bound=np.generic)
 
 _BLOCK: int = 8192  # samples: 64 KB a column; 1e6 samples take 65 ms instead of 160 (measured)
@@ -71,22 +72,22 @@ def rolling_moments(samples: ArrayLike, window: int = 500, min_periods: int = 50
     size = x.size
     off = np.empty(size)  # mean of the window minus its newest sample
     squares = np.empty(size)
+    totals = np.empty(size)
     reach = window - 1
     block = max(_BLOCK, 4 * window)
     for start in range(0, size, block):
         head = min(reach, start)
         piece = slice(start - head, min(start + block, size))
-        piece_off, piece_squares = _windows(x[piece], window, partial=start == 0)
-        off[start : piece.stop] = piece_off[head:]
-        squares[start : piece.stop] = piece_squares[head:]
+        for column, values in zip((off, squares, totals), _windows(x[piece], window, partial=start == 0), strict=True):
+            column[start : piece.stop] = values[head:]
     n = np.minimum(np.arange(1, size + 1), window)
-    mean = x + off
+    mean = totals / n
     with np.errstate(divide="ignore", invalid="ignore"):
         sd = np.sqrt(squares / (n - 1))
     cold = n < min_periods
     mean[cold] = np.nan
     sd[cold | (n < 2)] = np.nan
-    flat = sd <= FLAT * np.maximum(1.0, np.abs(x + off))
+    flat = sd <= FLAT * np.maximum(1.0, np.abs(mean))
     scale = np.where(flat, np.nan, sd)
     z_inclusive = -off / scale
     z_prior = np.full(size, np.nan)
@@ -143,6 +144,7 @@ def ewm_moments(
     squares = np.zeros(size)
     pairs = np.zeros(size)
     weight = np.ones(size)
+    totals = x.copy()
     fade = decays.copy()
     for old, new in _scan(fade):
         delta = (x[old] - x[new]) + (off[old] - off[new])
@@ -152,8 +154,9 @@ def ewm_moments(
         squares[new] += fade[new] * squares[old] + delta * delta * share * weight[new]
         pairs[new] += fade[new] ** 2 * pairs[old] + past * weight[new]
         off[new] += delta * share
+        totals[new] += fade[new] * totals[old]
         weight[new] = total
-    mean = x + off
+    mean = totals / weight
     with np.errstate(divide="ignore", invalid="ignore"):
         var = np.where(n > 1, squares * weight / (2.0 * pairs), np.nan)
     sd = np.sqrt(var)
@@ -196,7 +199,7 @@ def decayed_counter(amounts: ArrayLike, at_ns: ArrayLike, tau_ns: Ns) -> Column:
 
 
 def _windows(x: Column, window: int, partial: bool) -> Piece:
-    """Mean minus newest sample, and sum of squares, of the last `window` samples up to each one.
+    """The last `window` samples up to each one.
 
     With `partial` the windows at the head are as long as there are samples; without, those `window - 1` entries mean nothing.
     """
@@ -205,7 +208,7 @@ def _windows(x: Column, window: int, partial: bool) -> Piece:
 
     def merge(newer: Piece, length: int, older: Piece, older_length: int) -> Piece:
         """Windows of `length` samples, lengthened by the `older_length` samples that precede them."""
-        off, squares = newer[0].copy(), newer[1].copy()
+        off, squares, totals = (column.copy() for column in newer)
         if length < size:
             counts = np.minimum(order[:-length], older_length) if partial else older_length
             delta = (x[:-length] - x[length:]) + (older[0][:-length] - newer[0][length:])
@@ -215,9 +218,10 @@ def _windows(x: Column, window: int, partial: bool) -> Piece:
             delta *= share * length
             squares[length:] += delta
             squares[length:] += older[1][:-length]
-        return off, squares
+            totals[length:] += older[2][:-length]
+        return off, squares, totals
 
-    piece = np.zeros(size), np.zeros(size)
+    piece = np.zeros(size), np.zeros(size), x
     whole = piece
     length = 1  # of a piece: 1, 2, 4, ...
     covered = 0

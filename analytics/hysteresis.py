@@ -22,7 +22,7 @@ class Hysteresis:
 
     __slots__ = ("_enter", "_exit", "_for_ns", "_keep_ns", "_seen", "_updates", "fell_ns", "phase", "since_ns")
 
-    def __init__(self, enter: float, exit: float, for_ns: Ns, keep_ns: Ns, updates: int = 1) -> None:  # noqa: A002
+    def __init__(self, enter: float, exit: float, for_ns: Ns, keep_ns: Ns, updates: int = 1) -> None:
         if exit > enter:
             raise ValueError("exit must be on the quiet side of enter")
         self._enter = enter

@@ -1,63 +1,66 @@
 """What the engine knows of one instrument: its book, its mark, index and funding, and the figures computed once a second.
 
-One owner, the engine; no statistic here reads a clock. A figure whose input is not fit is nan, never its last value.
+One owner, the engine; nothing here reads a clock. A figure whose input is not fit is nan, never its last value.
 """
 
-from collections import deque
 from math import exp, nan
 
-from analytics import book_metrics, spread
+from analytics.book_metrics import Band, bands, impact_mid
 from analytics.settings import AnalyticsSettings
+from analytics.spread import Quote, mark_index_bps, premium_bps
 from analytics.statistic import Statistic
 from feeds.model import SECOND, BookState, Funding, Instrument, Kind, LinkState, Ns, Status, Trade
 from feeds.orderbook import OrderBook
 
 INDEX_MAX_AGE_NS: Ns = 10 * SECOND
 NO_STATUS = Status(LinkState.CONNECTING, BookState.EMPTY)
+DEPTH_BPS = (1.0, 5.0)
+"""Widths whose dollar depth is shown beside the imbalance band's."""
 
 
 class Market:
     """State of one instrument. `bid` and `ask` are the touch last seen, to tell a change of price from a change of size."""
 
     __slots__ = (
+        "_obi_ns",
+        "_settings",
+        "_widths",
         "ask",
+        "bands",
         "bid",
         "book",
-        "depth",
         "fell_ns",
         "funding",
+        "id",
         "index",
-        "index_ns",
         "index_of",
         "instrument",
         "last_trade",
         "mark",
-        "mark_new",
-        "mark_ns",
         "mark_index",
+        "mark_new",
         "moved",
         "obi",
         "open_interest",
         "premium",
         "quote_volume_24h",
         "status",
-        "_obi_ns",
-        "_settings",
     )
 
     def __init__(self, instrument: Instrument, settings: AnalyticsSettings) -> None:
         self.instrument = instrument
+        self.id = instrument.id
         self._settings = settings
+        self._widths = tuple(sorted({*DEPTH_BPS, settings.obi.band_bps}))
         self.book: OrderBook | None = None
         self.status: Status = NO_STATUS
         self.fell_ns: Ns = 0
-        """When the book last fell; 0 before it ever did."""
+        """When the book fell by a gap and has not come back since; 0 otherwise."""
         self.bid = self.ask = nan
         self.moved = False
         """The touch price has changed since the last boundary."""
-        self.mark = self.index = nan
-        self.mark_ns: Ns = 0
-        self.index_ns: Ns = 0
+        self.mark: Quote | None = None
+        self.index: Quote | None = None
         self.mark_new = False
         self.index_of: Market = self
         """Whose index stands for this instrument: its own, or that of the same venue's perp in the same quote for a spot."""
@@ -67,8 +70,9 @@ class Market:
         self.last_trade: Trade | None = None
         self.mark_index = Statistic(settings.z)
         self.premium = Statistic(settings.z)
-        self.depth: book_metrics.Depth | None = None
+        self.bands: tuple[Band, ...] = ()
         self.obi = nan
+        """Imbalance within the band, smoothed; -1 to 1."""
         self._obi_ns: Ns = 0
 
     @property
@@ -83,28 +87,29 @@ class Market:
 
     def own_index(self, now: Ns) -> float:
         """The index this instrument is measured by; nan when it is more than 10 s old."""
-        source = self.index_of
-        return source.index if now - source.index_ns <= INDEX_MAX_AGE_NS else nan
+        index = self.index_of.index
+        return index.price if index is not None and now - index.recv_ns <= INDEX_MAX_AGE_NS else nan
 
     def second(self, now: Ns) -> None:
-        """The 1 s grid: spreads against the index, and the sums over the band round mid."""
+        """The 1 s grid: spreads against the index, and the sums over the bands round mid."""
         if self.mark_new:
             self.mark_new = False
-            value, _reason = spread.mark_index_bps(self.mark, self.mark_ns, self.index, self.index_ns, now)
-            self.mark_index.push(now, value)
-        if not self.fit or self.book is None:
-            self.depth = None
+            self.mark_index.push(now, mark_index_bps(self.mark, self.index, now).value_bps)
+        else:
+            self.mark_index.gap()
+        book = self.book
+        if book is None or not self.fit:
+            self.bands = ()
             self.obi = nan
+            self.premium.gap()
             return
-        band = self._settings.obi.band_bps
-        self.depth = book_metrics.depth(*self.book.within(band), self.instrument, band)
-        self._smooth(now, self.depth.imbalance)
-        index = self.own_index(now)
-        if index == index and self.instrument.kind is not Kind.SPOT:
-            bid_prices, bid_sizes, ask_prices, ask_sizes = self.book.within(band)
-            notional = self._settings.premium.impact_notional
-            middle = book_metrics.impact_mid(bid_prices, bid_sizes, ask_prices, ask_sizes, notional, self.instrument)
-            self.premium.push(now, spread.premium_bps(middle, index))
+        sides = book.within(2 * self._widths[-1])
+        self.bands = bands(*sides, self._widths, self.instrument)
+        self._smooth(now, self.bands[self._widths.index(self._settings.obi.band_bps)].imbalance.value)
+        if self.index is None or self.instrument.kind is Kind.SPOT:
+            return
+        middle = impact_mid(*sides, self._settings.premium.impact_notional, self.instrument)
+        self.premium.push(now, premium_bps(middle, self.index, now).value_bps)
 
     def _smooth(self, now: Ns, imbalance: float) -> None:
         if imbalance != imbalance:
@@ -118,7 +123,7 @@ class Market:
 
 
 def index_source(market: Market, markets: list[Market]) -> Market:
-    """The market whose index `market` is measured by (desk F3): itself unless it is spot."""
+    """The market whose index `market` is measured by (desk F3): itself, unless it is spot and its venue has such a perp."""
     own = market.instrument
     if own.kind is not Kind.SPOT:
         return market
@@ -127,11 +132,3 @@ def index_source(market: Market, markets: list[Market]) -> Market:
         if found.kind is Kind.PERP and (found.venue, found.base, found.quote) == (own.venue, own.base, own.quote):
             return other
     return market
-
-
-HISTORY_SECONDS = 3_600
-
-
-def history() -> deque[tuple[Ns, float]]:
-    """An hour of (ns, value) on the 1 s grid."""
-    return deque(maxlen=HISTORY_SECONDS)

@@ -1,4 +1,4 @@
-"""What a user may set about the numbers, with the defaults of desk.md section 7. `tui/config.py` maps the file's tables onto these."""
+"""What a user may set about the numbers, with the defaults of desk.md section 7. `tui/config.py` reads the file into these."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -12,7 +12,7 @@ FeeBps = Annotated[float, Meta(ge=-100, le=1000)]
 
 
 class Fees(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[fees]`: whose fees. `taker_bps` overrides the table: `"BINANCE spot" = 7.5` or an instrument's id; negative is a rebate."""
+    """`[fees]`: whose fees. `taker_bps` overrides: `"BINANCE spot" = 7.5` or an instrument's id; negative is a rebate."""
 
     tier: Literal["vip0", "none"] = "vip0"
     confirmed: bool = False

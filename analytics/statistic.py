@@ -1,4 +1,4 @@
-"""A series on the 1 s grid with its z-score by the chosen definition, its last valid value and an hour of history (analytics 3)."""
+"""A series on the 1 s grid with its z-score by the chosen definition and an hour of history (analytics 3)."""
 
 from collections import deque
 from math import nan
@@ -11,7 +11,7 @@ HISTORY_SECONDS = 3_600
 
 
 class Statistic:
-    """`value` and `z` are those of the last push: nan when it was a gap or the series is not warm. `n`, `mean`, `sd`: the window's."""
+    """`value` and `z` are those of the last push: nan at a gap or before it is warm. `n`, `mean`, `sd`: the window's."""
 
     __slots__ = ("_ewm", "_mode", "_rolling", "history", "last_ns", "last_z", "value", "z", "z_ns")
 

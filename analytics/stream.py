@@ -34,8 +34,9 @@ class RollingMoments:
     Raises:
         ValueError: window or min_periods out of range.
 
-    Values are sums of deviations from a pivot, moved on by Welford's recursion and computed afresh in two passes every `window`
-    pushes, and at once when a spike has left the window. Source: analytics.md 1.1.
+    Values are sums of deviations from a pivot, moved on by Welford's recursion. They are computed afresh in two passes every
+    `window` pushes (while it fills: at 1, 2, 4, ... samples, so that a first sample out of line is not the pivot for long), and
+    at once when a spike has left the window. Source: analytics.md 1.1.
     """
 
     __slots__ = ("_due", "_mean", "_peak", "_pivot", "_ring", "_squares", "last", "min_periods", "n", "window")
@@ -54,7 +55,7 @@ class RollingMoments:
         self._mean = 0.0  # of x - pivot
         self._squares = 0.0  # of deviations from the mean
         self._peak = 0.0  # of _squares since the last refresh
-        self._due = window  # pushes until the next refresh
+        self._due = 1  # pushes until the next refresh
 
     def push(self, x: float) -> None:
         """Take one sample. NaN, infinities and magnitudes from `LIMIT` are a gap: not stored."""
@@ -70,8 +71,6 @@ class RollingMoments:
             self._mean = moved = mean + step / self.window
             squares = self._squares + step * ((x - pivot - moved) + (old - pivot - mean))
         else:
-            if not self.n:
-                self._pivot = x
             self.n += 1
             y = x - self._pivot
             step = y - mean
@@ -97,7 +96,7 @@ class RollingMoments:
         self._pivot = pivot
         self._mean = mean
         self._squares = self._peak = max(0.0, sum(map(mul, off, off)) - n * mean * mean)
-        self._due = self.window
+        self._due = n
 
     @property
     def mean(self) -> float:

@@ -1,4 +1,4 @@
-"""The lifetime of a route's opportunity: one episode with its prices, peak, and what was left after 50 to 1,000 ms (analytics 8.7).
+"""The lifetime of a route's opportunity: prices, peak, and what was left after 50 to 1,000 ms (analytics 8.7).
 
 IDLE until the edge has stood at `open` for the dwell; CLOSED once it has been under `close` for the hold, at the moment it fell,
 or at once when a guard fails. A flicker shorter than the hold does not split an episode.
@@ -27,7 +27,7 @@ class RouteQuote(Struct, frozen=True, gc=False):
 
 
 class Episode(Struct, frozen=True, kw_only=True):
-    """One opportunity from open to close. Times are ns; edges in bp after every fee; `probes` is the edge 50 to 1,000 ms after open."""
+    """One opportunity. Times are ns; edges in bp after every fee; `probes_bps` is the edge 50 to 1,000 ms after open."""
 
     route: str
     kind: str
@@ -90,7 +90,7 @@ class _Open:
 
 
 class Tracker:
-    """One route's episodes. Fed at each 100 ms boundary; `observe` takes what happens between two boundaries while one is open."""
+    """One route's episodes. Fed at each 100 ms boundary; `observe` takes what happens between two while one is open."""
 
     __slots__ = ("_hold", "_open", "route")
 

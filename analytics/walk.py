@@ -16,7 +16,7 @@ EPSILON = 1e-12
 
 
 class Fill(NamedTuple):
-    """One side walked: average price (nan unless complete), base and quote filled, whether it was all there, last price touched."""
+    """One side walked: average price (nan unless complete), base and quote filled, last price touched."""
 
     price: float
     base: float

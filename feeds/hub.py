@@ -1,8 +1,8 @@
 """All connections, and the one path every record takes: decode, book, listener (DESIGN 1).
 
 The hub is sans-I/O like the sessions it holds. A live driver and a replay hand it the same records; what a session asks for in
-return goes to `perform`, which a replay leaves empty. Decode errors are caught here, once: a bad frame is quarantined and counted,
-and after five in a minute the session is given up.
+return goes to `perform`, which a replay leaves empty. Decode errors are caught here, once: a bad frame is quarantined and
+counted, and after five in a minute the session is given up.
 """
 
 from collections import deque

@@ -14,7 +14,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -31,7 +31,7 @@ from tui.journal import sync_directory, sync_file, write_whole
 TEXT_LIMIT: Final = 256
 """Characters of a text cell; a leg may have as many."""
 
-_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC by construction
+_EPOCH: Final = datetime(1970, 1, 1)
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}", re.ASCII)
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _MEND: Final = {
@@ -50,8 +50,8 @@ Cell: TypeAlias = int | float | str | None
 class Row(Struct, frozen=True):
     """An episode as exported; the field names are the columns, in this order. `None` stands for "no value".
 
-    Times are ISO 8601 UTC to the ns; `value`, `enter`, `exit`, `peak` in `unit`; `prices` in quote per base, `sizes` in base units,
-    `ages_ms` in ms, each in the order of `legs`, whose text is `role instrument`.
+    Times are ISO 8601 UTC to the ns; `value`, `enter`, `exit`, `peak` in `unit`; `prices` in quote per base, `sizes` in base
+    units, `ages_ms` in ms, each in the order of `legs`, whose text is `role instrument`.
     """
 
     seq: int
@@ -206,13 +206,8 @@ def export(alerts: Iterable[Alert], path: str | Path, fmt: str | None = None) ->
 
 def replace_file(target: Path, data: bytes) -> None:
     """Put `data` under the name `target`, durably and in one step. Raises as `export` does."""
-    if target.is_dir():
-        raise InputError(f"{_shown(target)}: is a directory; add a file name")
-    if not target.parent.is_dir():
-        raise InputError(f"{_shown(target)}: there is no directory {_shown(target.parent)}; make it first")
-    if target.exists() and not target.is_file():
-        raise InputError(f"{_shown(target)}: is not a regular file; choose another name")
     try:
+        _check(target)
         directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             _replace(directory, target.name, data)
@@ -221,6 +216,17 @@ def replace_file(target: Path, data: bytes) -> None:
     except OSError as error:
         mend = _MEND.get(error.errno or 0, "choose another place")
         raise ArbtopError(f"{_shown(target)}: cannot write the export: {error.strerror}; {mend}") from error
+
+
+def _check(target: Path) -> None:
+    if "\0" in str(target):
+        raise InputError(f"{_shown(target)}: is no file name; choose another")
+    if target.is_dir():
+        raise InputError(f"{_shown(target)}: is a directory; add a file name")
+    if not target.parent.is_dir():
+        raise InputError(f"{_shown(target)}: there is no directory {_shown(target.parent)}; make it first")
+    if target.exists() and not target.is_file():
+        raise InputError(f"{_shown(target)}: is not a regular file; choose another name")
 
 
 def _replace(directory: int, name: str, data: bytes) -> None:

@@ -2,10 +2,10 @@
 
 A record is `{seq, utc_ns, kind, payload, crc32}`; `payload` is the whole episode as it stands afterwards, so the last record of
 a `seq` is the episode, and a record written twice changes nothing. `crc32` is zlib's over the line as it reads without
-`,"crc32":N`. Each running instance writes a family of files of its own (`alerts.jsonl`, `alerts-2.jsonl`, ...), numbers its alerts
-itself, and puts full files aside as `alerts.0001.jsonl`, ...; reading spans and merges them all. This module evaluates no rule,
-reads no clock (times come with the events) and draws nothing. Source: reliability.md 5 and 6 (measured there: one `os.write` of a
-whole line is not torn by SIGKILL, buffered writing is; a full disk first shows as a short write).
+`,"crc32":N`. Each running instance writes a family of files of its own (`alerts.jsonl`, `alerts-2.jsonl`, ...), numbers its
+alerts itself, and puts full files aside as `alerts.0001.jsonl`, ...; reading spans and merges them all. This module evaluates no
+rule, reads no clock (times come with the events) and draws nothing. Source: reliability.md 5 and 6 (measured there: `os.write` of
+a whole line is not torn by SIGKILL, buffered writing is; a full disk first shows as a short write).
 """
 
 import errno
@@ -291,7 +291,7 @@ class Journal:
         hold: how many records memory keeps while the disk refuses them.
 
     Raises:
-        ArbtopError: the directory or the log cannot be opened. Once open, trouble with the disk is never raised: it is in `state`.
+        ArbtopError: the directory or the log cannot be opened. Once open, trouble with the disk is not raised: it is in `state`.
     """
 
     def __init__(self, directory: str | Path, *, rotate_bytes: int = ROTATE_BYTES, hold: int = HOLD) -> None:

@@ -1,8 +1,8 @@
 """Binance: spot, USD-M and COIN-M public market data.
 
-Facts: protocols.md 0.3 to 0.6 and 1 (developers.binance.com and the spot API docs, 2026-07; USD-M routes of 2026-04-23). Books come
-from a REST snapshot joined to the diff stream. Spot events follow by `U == previous u + 1`, futures by `pu == previous u`. A
-bookTicker shares the book's sequence, so a newer one lies over the book. Depth runs at any interval suffix.
+Facts: protocols.md 0.3 to 0.6 and 1 (developers.binance.com and the spot API docs, 2026-07; USD-M routes of 2026-04-23).
+Books come from a REST snapshot joined to the diff stream. Spot events follow by `U == previous u + 1`, futures by
+`pu == previous u`. A bookTicker shares the book's sequence, so a newer one lies over the book. Depth runs at any interval.
 """
 
 import re
@@ -29,8 +29,8 @@ from feeds.model import (
     Instruments,
     Kind,
     Level,
-    Liquidation,
     LinkState,
+    Liquidation,
     Mark,
     Millis,
     Ns,

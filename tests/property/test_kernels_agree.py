@@ -1,6 +1,6 @@
 """The two implementations of every kernel say the same, to 1e-9 * max(1, |value|), on histories made to pull them apart.
 
-Histories are described by few numbers (kind, seed, window, spikes, gaps), so a failing example is short. Source: analytics.md 0, 18.
+Histories are described by few numbers (kind, seed, window, spikes, gaps), so a failing example is short (analytics.md 0, 18).
 """
 
 from collections.abc import Callable
@@ -51,8 +51,8 @@ def differ(batch: float, stream: float) -> bool:
 
 
 def doubtful(mean: float, sd: float) -> bool:
-    """Whether a window has no z-score to speak of: within rounding of flat, or finer than its samples' last digit (1e-8 of them)."""
-    return sd <= 1e-8 * max(FLAT / 1e-8, abs(mean)) or 0.1 < sd / (FLAT * max(1.0, abs(mean))) < 10.0
+    """Whether no z-score can be asked of both: within rounding of flat, or moving by less than 1e-8 of the samples themselves."""
+    return sd <= 1e-8 * abs(mean) or 0.1 < sd / (FLAT * max(1.0, abs(mean))) < 10.0
 
 
 @settings(max_examples=120, deadline=None)

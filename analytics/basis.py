@@ -1,0 +1,54 @@
+"""The basis between two markets of one base on the 1 s grid: derivative against spot or another derivative (analytics 7.1).
+
+`basis = (mid_d - mid_s) / mid_s` in bp on the axis that the pair rule allows (routes.axis_rule). On the RAW axis two different
+quotes stand against each other: the figure may be shown under that word and takes part in nothing.
+"""
+
+from math import nan
+
+from analytics.market import Market
+from analytics.routes import Axis, AxisRule, axis_rule
+from analytics.settings import ZScore
+from analytics.spread import bps
+from analytics.statistic import Statistic
+from feeds.model import Kind, Ns
+
+_ORDER = {Kind.SPOT: 0, Kind.PERP: 1, Kind.FUTURE: 2, Kind.OPTION: 3}
+
+
+class Pair:
+    """Two markets; `reference` is the one the other is measured against: spot before perp before future."""
+
+    __slots__ = ("_rule", "_settings", "axis", "other", "reference", "statistic")
+
+    def __init__(self, one: Market, two: Market, settings: ZScore, rule: AxisRule = axis_rule) -> None:
+        self.reference, self.other = sorted((one, two), key=lambda market: (_ORDER[market.instrument.kind], market.id))
+        self._settings = settings
+        self._rule = rule
+        self.axis: Axis | None = None
+        self.statistic = Statistic(settings)
+
+    @property
+    def id(self) -> str:
+        return f"{self.other.id} / {self.reference.id}"
+
+    def second(self, now: Ns) -> None:
+        """One sample of the grid. A change of axis starts the series anew: two measures do not mix."""
+        mid, reference_mid = self.other.mid, self.reference.mid
+        if mid != mid or reference_mid != reference_mid:
+            self.statistic.gap()
+            return
+        scales = self._rule(self.reference, self.other, now)
+        if scales.axis is not self.axis:
+            self.axis = scales.axis
+            self.statistic = Statistic(self._settings)
+        if scales.axis is Axis.RAW:
+            value = bps(mid, reference_mid)
+        else:
+            value = bps(mid * scales.sell, reference_mid * scales.buy)
+        self.statistic.push(now, value)
+
+    @property
+    def tradable_bps(self) -> float:
+        """The basis now, nan on the RAW axis: for rules, which must not see it."""
+        return self.statistic.value if self.axis is not Axis.RAW else nan

@@ -1,0 +1,272 @@
+"""The engine: the listener that owns market state, judges routes and rules on the grid, and yields snapshots (DESIGN 1 and 3).
+
+Push stops here. A record touches only its market and marks it; routes and the fast rules are judged at each 100 ms boundary, the
+statistics at each second, and a screen asks for a snapshot when it draws. Nothing depends on how fast records are handed on.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from math import nan
+
+from analytics.alert import Alert, AlertEvent, Leg
+from analytics.alerts import DEFAULT_RULES, AlertBook, Context, Metric, Rule
+from analytics.basis import Pair
+from analytics.fees import FeeSchedule
+from analytics.market import Market, index_source
+from analytics.routes import LEG_GUARDS, AxisRule, LegGuard, Route, RouteKind, axis_rule
+from analytics.settings import AnalyticsSettings
+from analytics.spread import Quote
+from analytics.tracker import Episode, RouteQuote
+from feeds.clock import BOUNDARY_NS
+from feeds.health import Health
+from feeds.model import (
+    MS,
+    SECOND,
+    BookState,
+    Channel,
+    Funding,
+    Index,
+    Instrument,
+    InstrumentId,
+    LinkState,
+    Mark,
+    Ns,
+    OpenInterest,
+    Stats24h,
+    Status,
+    Stream,
+    Trade,
+)
+from feeds.model import Metric as MarketMetric
+from feeds.orderbook import OrderBook
+
+EPISODES_KEPT = 10_000
+
+
+class Engine:
+    """A `feeds.venue.Listener`.
+
+    Args:
+        settings: sizes, fees, guards, thresholds.
+        rules: alert rules; the default ones when not given.
+        emit: gets every alert event at once.
+        position: records handed on so far.
+        first_seq, resume: where alert numbers go on, and the episodes that were open.
+        rule_of_axis, leg_guards: how prices are compared and legs believed; not the user's to change.
+    """
+
+    def __init__(
+        self,
+        settings: AnalyticsSettings,
+        rules: Iterable[Rule] = DEFAULT_RULES,
+        *,
+        emit: Callable[[AlertEvent], object] = lambda _event: None,
+        position: Callable[[], int] = lambda: 0,
+        first_seq: int = 1,
+        resume: Iterable[Alert] = (),
+        rule_of_axis: AxisRule = axis_rule,
+        leg_guards: Sequence[tuple[str, LegGuard]] = LEG_GUARDS,
+    ) -> None:
+        self.settings = settings
+        self.fees = FeeSchedule(settings.fees.tier, {name: bps / 1e4 for name, bps in settings.fees.taker_bps.items()})
+        self.alerts = AlertBook(rules, emit, position, first_seq, (settings.arb.open_bp, settings.arb.close_bp))
+        self.alerts.resume(resume)
+        self.markets: dict[InstrumentId, Market] = {}
+        self.routes: dict[str, Route] = {}
+        self.pairs: dict[str, Pair] = {}
+        self.episodes: deque[Episode] = deque(maxlen=EPISODES_KEPT)
+        """Closed ones, oldest first."""
+        self.health: dict[Stream, Health] = {}
+        self.now_ns: Ns = 0
+        self._axis_rule = rule_of_axis
+        self._leg_guards = leg_guards
+        self._routes_of: dict[InstrumentId, list[Route]] = {}
+        self._open: list[Route] = []
+
+    # -- what arrives ------------------------------------------------------------------------------------------------------
+
+    def on_instrument(self, instrument: Instrument, now: Ns) -> None:
+        """A market more, with its routes and pairs to every other of the same base; or new facts, which start it afresh."""
+        if instrument.id in self.markets:
+            self._forget(instrument.id, now)
+        market = Market(instrument, self.settings)
+        others = [other for other in self.markets.values() if other.instrument.base == instrument.base]
+        self.markets[market.id] = market
+        for each in self.markets.values():
+            each.index_of = index_source(each, list(self.markets.values()))
+        for other in others:
+            pair = Pair(other, market, self.settings.z, self._axis_rule)
+            self.pairs[pair.id] = pair
+            for buy, sell in ((other, market), (market, other)):
+                route = Route(buy, sell, self.settings, self.fees, self._axis_rule, self._leg_guards)
+                self.routes[route.id] = route
+                self._routes_of.setdefault(buy.id, []).append(route)
+                self._routes_of.setdefault(sell.id, []).append(route)
+
+    def on_status(self, stream: Stream, status: Status, now: Ns) -> None:
+        market = self.markets.get(stream.instrument)
+        if market is None or stream.channel is not Channel.BOOK:
+            return
+        market.status = status
+        market.moved = True
+        if status.book is BookState.SYNCED or status.link is LinkState.CLOSED:
+            market.fell_ns = 0
+        elif status.reason == "gap" and not market.fell_ns:
+            market.fell_ns = now
+
+    def on_book(self, book: OrderBook, now: Ns) -> None:
+        market = self.markets[book.instrument.id]
+        market.book = book
+        if book.bid != market.bid or book.ask != market.ask:
+            self._moved(market, book, now)
+
+    on_touch = on_book
+
+    def on_trade(self, instrument: Instrument, trade: Trade, now: Ns) -> None:
+        self.markets[instrument.id].last_trade = trade
+
+    def on_metric(self, instrument: Instrument, metric: MarketMetric, now: Ns) -> None:
+        market = self.markets[instrument.id]
+        kind = type(metric)
+        if kind is Mark:
+            market.mark = Quote(metric.price, now)  # type: ignore[union-attr]
+            market.mark_new = True
+        elif kind is Index:
+            market.index = Quote(metric.price, now)  # type: ignore[union-attr]
+            for each in self.markets.values():
+                if each.index_of is market:
+                    each.moved = True
+        elif isinstance(metric, Funding):
+            market.funding = metric
+        elif isinstance(metric, OpenInterest):
+            market.open_interest = metric.size
+        elif isinstance(metric, Stats24h):
+            market.quote_volume_24h = metric.quote_volume
+
+    def on_health(self, stream: Stream, health: Health, now: Ns) -> None:
+        self.health[stream] = health
+
+    # -- what the grid does ------------------------------------------------------------------------------------------------
+
+    def on_time(self, now: Ns) -> None:
+        self.now_ns = now
+        for market in self.markets.values():
+            self._links(market, now)
+        for route in self.routes.values():
+            if route.buy.moved or route.sell.moved:
+                route.look(now)
+            if route.interesting:
+                self._judge(route, now)
+            else:
+                route.quote = None
+        for market in self.markets.values():
+            market.moved = False
+        if now % SECOND < BOUNDARY_NS:
+            self._second(now)
+
+    def finish(self, now: Ns) -> None:
+        """The source has ended: open episodes close as `shutdown`. Alerts stay as they are."""
+        for route in self.routes.values():
+            closed = route.tracker.refuse(now, "shutdown")
+            if closed is not None:
+                self.episodes.append(closed)
+
+    def _links(self, market: Market, now: Ns) -> None:
+        """Stale and gap: facts of link and book, not thresholds."""
+        book = market.book
+        pulse = book.leg.pulse if book is not None else None
+        closed = market.status.link is LinkState.CLOSED
+        stale = pulse is not None and not pulse.alive and not closed
+        silent_ms = (now - pulse.last_ns) / MS if pulse is not None else nan
+        self.alerts.say(
+            Metric.STALE, market.id, now, stale, silent_ms, lambda: self._watching(market, now), "closed" if closed else ""
+        )
+        out_ms = (now - market.fell_ns) / MS if market.fell_ns else 0.0
+        self.alerts.say(Metric.GAP, market.id, now, bool(market.fell_ns), out_ms, lambda: self._watching(market, now))
+
+    def _judge(self, route: Route, now: Ns) -> None:
+        found = route.step(now)
+        tracker = route.tracker
+        was_open = tracker.open
+        if isinstance(found, str):
+            episode = tracker.refuse(now, found)
+        else:
+            episode = tracker.step(now, found, route.kind(now), route.fresh())
+        if episode is not None and episode.closed_ns:
+            self.episodes.append(episode)
+            self._open.remove(route)
+        elif tracker.open and not was_open:
+            self._open.append(route)
+        if not (was_open or tracker.open):
+            return
+        edge = found.edge_bps if isinstance(found, RouteQuote) else nan
+        told = tracker.open and route.kind(now) is not RouteKind.UNSPLIT
+        reason = episode.reason if episode is not None else ""
+        closed_ns = episode.closed_ns if episode is not None else 0
+        self.alerts.say(Metric.ROUTE, route.id, now, told, edge, lambda: self._trigger(route, now), reason, closed_ns)
+
+    def _second(self, now: Ns) -> None:
+        for market in self.markets.values():
+            market.second(now)
+            if self.alerts.watched(Metric.IMBALANCE):
+                self.alerts.judge(Metric.IMBALANCE, market.id, now, market.obi, lambda m=market: self._watching(m, now))  # type: ignore[misc]
+        for pair in self.pairs.values():
+            pair.second(now)
+            for metric, value in ((Metric.Z, pair.statistic.z), (Metric.BASIS, pair.statistic.value)):
+                if self.alerts.watched(metric):
+                    seen = value if pair.tradable_bps == pair.tradable_bps else nan
+                    self.alerts.judge(metric, pair.id, now, seen, lambda p=pair: self._pair(p, now))  # type: ignore[misc]
+        self.alerts.peaks(now)
+
+    def _moved(self, market: Market, book: OrderBook, now: Ns) -> None:
+        market.bid, market.ask = book.bid, book.ask
+        market.moved = True
+        if self._open:
+            for route in self._open:
+                if route.buy is market or route.sell is market:
+                    found = route.judge(now)
+                    if isinstance(found, RouteQuote):
+                        route.tracker.observe(now, found)
+
+    def _forget(self, instrument: InstrumentId, now: Ns) -> None:
+        for route in self._routes_of.pop(instrument, []):
+            closed = route.tracker.refuse(now, "instrument changed")
+            if closed is not None:
+                self.episodes.append(closed)
+                self._open.remove(route)
+            self.routes.pop(route.id, None)
+            for kept in self._routes_of.values():
+                if route in kept:
+                    kept.remove(route)
+        self.pairs = {name: pair for name, pair in self.pairs.items() if instrument not in (pair.reference.id, pair.other.id)}
+        del self.markets[instrument]
+
+    # -- what an alert says ------------------------------------------------------------------------------------------------
+
+    def _leg(self, market: Market, role: str, price: float, base: float, now: Ns) -> Leg:
+        book = market.book
+        return Leg(
+            instrument=market.id,
+            role=role,
+            price=price if price == price else None,
+            size_base=base if base == base else None,
+            age_ms=(now - book.recv_ns) / MS if book is not None else None,
+        )
+
+    def _watching(self, market: Market, now: Ns) -> Context:
+        return Context((self._leg(market, "watch", market.mid, nan, now),))
+
+    def _pair(self, pair: Pair, now: Ns) -> Context:
+        return Context(tuple(self._leg(market, "watch", market.mid, nan, now) for market in (pair.other, pair.reference)))
+
+    def _trigger(self, route: Route, now: Ns) -> Context:
+        quote = route.quote
+        if quote is None:
+            return Context()
+        return Context(
+            (
+                self._leg(route.buy, "buy", quote.buy_price, quote.base, now),
+                self._leg(route.sell, "sell", quote.sell_price, quote.base, now),
+            ),
+            quote.fees_bps,
+        )

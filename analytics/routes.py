@@ -1,0 +1,304 @@
+"""Routes: buy here, sell there, and what is left at size after every fee, in and out (desk F3 and 6.1, analytics 8).
+
+A route runs between any two markets of one base. The axis rule says how their prices may be compared at all; the guards, in
+order, whether both legs may be believed now; the walk what the size costs. The edge that opens an episode is
+`in - fees - 2 * fx uncertainty`. Four fees unless both legs are spot (LOCKED).
+"""
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from math import inf, nan
+from typing import NamedTuple
+
+from analytics.fees import FeeSchedule
+from analytics.market import Market
+from analytics.settings import AnalyticsSettings, Guards
+from analytics.tracker import RouteQuote, Tracker
+from analytics.walk import Executable, execute, round_down, spend, take
+from feeds.model import MS, Kind, Ns
+from feeds.orderbook import OrderBook
+
+DOLLARS = frozenset({"USD", "USDT", "USDC"})
+"""Quotes whose unit is taken for a dollar when a size is cut, and for nothing else."""
+SHALLOW, DEEPEST = 16, 4_096
+EXECUTABLE_LEVELS = 256
+
+
+class Axis(StrEnum):
+    """How the prices of two markets are compared."""
+
+    PRICE = "price"
+    """Same quote."""
+    INDEX = "own index"
+    """Each leg in bp of its own index."""
+    RAW = "RAW"
+    """Different quotes, nothing to convert by: statistics under that word, never a route."""
+
+
+class RouteKind(StrEnum):
+    LOCKED = "LOCKED"
+    """Spot to spot with inventory on both sides: two fees."""
+    CONVERGENCE = "CONVERGENCE"
+    """At least one leg must be unwound: four fees."""
+    UNSPLIT = "UNSPLIT"
+    """Two derivatives without fresh marks: a standing basis cannot be told from a fresh edge. Tracked, never alerted."""
+
+
+class Scales(NamedTuple):
+    """What one quote unit of each leg counts on the common axis."""
+
+    axis: Axis
+    buy: float
+    sell: float
+
+
+AxisRule = Callable[[Market, Market, Ns], Scales]
+
+
+def axis_rule(buy: Market, sell: Market, now: Ns) -> Scales:
+    """Desk F3, in order: same quote, own index, RAW. (A conversion needs an fx source; none is wired yet.)"""
+    if buy.instrument.quote == sell.instrument.quote:
+        return Scales(Axis.PRICE, 1.0, 1.0)
+    buy_index, sell_index = buy.own_index(now), sell.own_index(now)
+    if buy_index == buy_index and sell_index == sell_index:
+        return Scales(Axis.INDEX, 1.0 / buy_index, 1.0 / sell_index)
+    return Scales(Axis.RAW, nan, nan)
+
+
+LegGuard = Callable[[Market, OrderBook, Guards, Ns], bool]
+"""True when the leg passes."""
+
+LEG_GUARDS: Sequence[tuple[str, LegGuard]] = (
+    ("state", lambda market, book, _g, _n: book.published),
+    ("stale", lambda market, book, _g, _n: book.leg.pulse.alive),
+    ("age", lambda market, book, g, now: now - book.leg.pulse.last_ns <= g.max_age_ms * MS),
+    ("late", lambda market, book, g, _n: not book.leg.late_ns > g.late_over_own_p50_ms * MS),
+    ("lag", lambda market, book, g, _n: not book.leg.lag_ns > g.max_lag_ms * MS),
+)
+"""Reliability 3.0, "leg fit for a route", in order. An unknown lateness or lag (nan) passes: it is no evidence."""
+
+
+def in_step(buy: OrderBook, sell: OrderBook, guards: Guards) -> bool:
+    """Whether the legs' lags differ by no more than allowed; by lateness where a lag is unknown."""
+    apart = abs(buy.leg.lag_ns - sell.leg.lag_ns)
+    if apart != apart:
+        apart = abs(buy.leg.late_ns - sell.leg.late_ns)
+    return not apart > guards.max_skew_ms * MS
+
+
+class Bailout(NamedTuple):
+    """In and out at once: what closing now would cost in bp of the entry's buy price, and what is left after all fees."""
+
+    out_bps: float
+    bailout_bps: float
+
+
+class Route:
+    """One direction between two markets."""
+
+    __slots__ = (
+        "_axis_rule",
+        "_guards",
+        "_seen",
+        "_settings",
+        "buy",
+        "buy_fee",
+        "fees_bps",
+        "id",
+        "last_refusal",
+        "locked",
+        "nearest",
+        "nearest_ns",
+        "quote",
+        "refusals",
+        "sell",
+        "sell_fee",
+        "touch_edge",
+        "tracker",
+    )
+
+    def __init__(
+        self,
+        buy: Market,
+        sell: Market,
+        settings: AnalyticsSettings,
+        fees: FeeSchedule,
+        rule: AxisRule = axis_rule,
+        leg_guards: Sequence[tuple[str, LegGuard]] = LEG_GUARDS,
+    ) -> None:
+        self.buy = buy
+        self.sell = sell
+        self.id = f"{buy.id} > {sell.id}"
+        self._settings = settings
+        self._axis_rule = rule
+        self._guards = leg_guards
+        self.locked = buy.instrument.kind is Kind.SPOT and sell.instrument.kind is Kind.SPOT
+        crossings = 1 if self.locked else 2
+        buy_rate, sell_rate = fees.rate(buy.instrument), fees.rate(sell.instrument)
+        self.buy_fee = crossings * buy_rate.taker if buy_rate is not None else nan
+        self.sell_fee = crossings * sell_rate.taker if sell_rate is not None else nan
+        self.fees_bps = (self.buy_fee + self.sell_fee) * 1e4
+        """All fees of the round trip in bp; nan when one is not known, which refuses the route."""
+        self.tracker = Tracker(self.id, settings.arb, settings.guards)
+        self.touch_edge = nan
+        """Edge of the two touches: an upper bound of the edge at any size."""
+        self.quote: RouteQuote | None = None
+        """At the last boundary at which the route was judged and passed; None otherwise."""
+        self.nearest: RouteQuote | None = None
+        self.nearest_ns: Ns = 0
+        """The best edge that passed every guard so far, and when."""
+        self.refusals: dict[str, int] = {}
+        self.last_refusal: tuple[Ns, str, float] | None = None
+        """When, why, and the touch edge it had: the last time an edge worth opening was refused."""
+        self._seen = (-1, -1)
+
+    def scales(self, now: Ns) -> Scales:
+        return self._axis_rule(self.buy, self.sell, now)
+
+    def kind(self, now: Ns) -> RouteKind:
+        """The route's class: for two derivatives it depends on whether both have a fresh mark."""
+        if self.locked:
+            return RouteKind.LOCKED
+        legs = (self.buy, self.sell)
+        if all(leg.instrument.kind is not Kind.SPOT for leg in legs) and not all(_fresh_mark(leg, now) for leg in legs):
+            return RouteKind.UNSPLIT
+        return RouteKind.CONVERGENCE
+
+    def look(self, now: Ns) -> None:
+        """Bring `touch_edge` up to date: cheap, for every change of a touch price."""
+        buy, sell = self.buy, self.sell
+        if buy.instrument.quote == sell.instrument.quote:
+            self.touch_edge = (sell.bid - buy.ask) / buy.ask * 1e4 - self.fees_bps
+            return
+        scales = self.scales(now)
+        ask = buy.ask * scales.buy
+        self.touch_edge = (sell.bid * scales.sell - ask) / ask * 1e4 - self.fees_bps
+
+    @property
+    def interesting(self) -> bool:
+        """Whether judging it in full can change anything: an episode is near or open, or a nearer edge than the best so far."""
+        if not self.tracker.idle:
+            return True
+        best = self.nearest.edge_bps if self.nearest is not None else -inf
+        return self.touch_edge >= self._settings.arb.open_bp or self.touch_edge > best
+
+    def judge(self, now: Ns) -> RouteQuote | str:
+        """The route at size, or the first reason why it may not be believed."""
+        buy_book, sell_book = self.buy.book, self.sell.book
+        if buy_book is None or sell_book is None:
+            return "state"
+        guards = self._settings.guards
+        for reason, passes in self._guards:
+            if not (passes(self.buy, buy_book, guards, now) and passes(self.sell, sell_book, guards, now)):
+                return reason
+        if self._guards and not in_step(buy_book, sell_book, guards):
+            return "skew"
+        scales = self.scales(now)
+        if scales.axis is Axis.RAW:
+            return "quote"
+        if self.fees_bps != self.fees_bps:
+            return "fees"
+        quote = self.at_size(buy_book, sell_book, scales)
+        if isinstance(quote, str):
+            return quote
+        if abs(quote.in_bps) > guards.plausible_bp:
+            return "unit"
+        return quote
+
+    def at_size(self, buy_book: OrderBook, sell_book: OrderBook, scales: Scales) -> RouteQuote | str:
+        """Both books walked at the user's size (0: the touch)."""
+        size = self._settings.size.default
+        buy, sell = self.buy.instrument, self.sell.instrument
+        if not size:
+            ask, bid = buy_book.ask, sell_book.bid
+            if ask != ask or bid != bid:
+                return "depth"
+            base = min(buy.to_base(buy_book.ask_size, ask), sell.to_base(sell_book.bid_size, bid))
+            return self._quote(ask, bid, base, scales)
+        if buy.quote not in DOLLARS:
+            return "fx"
+        bought = spend((), buy, size)
+        for count in _counts():
+            bought = spend(buy_book.levels(count)[1], buy, size)
+            if bought.complete:
+                break
+        if not bought.complete:
+            return "depth"
+        sold = take((), sell, bought.base)
+        for count in _counts():
+            sold = take(sell_book.levels(count)[0], sell, bought.base)
+            if sold.complete:
+                break
+        if not sold.complete:
+            return "depth"
+        if size < self._settings.guards.min_leg_usd:
+            return "size"
+        if not round_down(bought.base, buy, sell, bought.price) or sold.quote < sell.min_notional:
+            return "lot"
+        return self._quote(bought.price, sold.price, bought.base, scales)
+
+    def step(self, now: Ns) -> RouteQuote | str:
+        """A boundary: judge and remember; the tracker is the caller's to feed with what this returns."""
+        found = self.judge(now)
+        if isinstance(found, str):
+            self.quote = None
+            if self.touch_edge >= self._settings.arb.open_bp:
+                self.refusals[found] = self.refusals.get(found, 0) + 1
+                self.last_refusal = (now, found, self.touch_edge)
+            return found
+        self.quote = found
+        if self.nearest is None or found.edge_bps > self.nearest.edge_bps:
+            self.nearest, self.nearest_ns = found, now
+        return found
+
+    def fresh(self) -> bool:
+        """Whether either book has changed since the last call."""
+        buy, sell = self.buy.book, self.sell.book
+        versions = (buy.version if buy is not None else -1, sell.version if sell is not None else -1)
+        changed = versions != self._seen
+        self._seen = versions
+        return changed
+
+    def bailout(self, quote: RouteQuote, now: Ns) -> Bailout:
+        """What it would be worth to open and close at once, at the size of `quote`; nan where a book does not hold it."""
+        buy_book, sell_book = self.buy.book, self.sell.book
+        scales = self.scales(now)
+        if buy_book is None or sell_book is None:
+            return Bailout(nan, nan)
+        bids, asks = buy_book.levels(DEEPEST)[0], sell_book.levels(DEEPEST)[1]
+        back = take(bids, self.buy.instrument, quote.base)
+        cover = take(asks, self.sell.instrument, quote.base)
+        out = (cover.price * scales.sell - back.price * scales.buy) / (quote.buy_price * scales.buy) * 1e4
+        return Bailout(out, quote.in_bps - out - self.fees_bps)
+
+    def executable(self, now: Ns) -> Executable | None:
+        """What could be done now while each further unit still earns its fees; None where the route may not be believed."""
+        buy_book, sell_book = self.buy.book, self.sell.book
+        scales = self.scales(now)
+        if buy_book is None or sell_book is None or scales.axis is Axis.RAW or self.fees_bps != self.fees_bps:
+            return None
+        return execute(
+            buy_book.levels(EXECUTABLE_LEVELS)[1],
+            sell_book.levels(EXECUTABLE_LEVELS)[0],
+            self.buy.instrument,
+            self.sell.instrument,
+            buy_scale=scales.buy,
+            sell_scale=scales.sell,
+            buy_fee=self.buy_fee,
+            sell_fee=self.sell_fee,
+            min_average_bps=self._settings.arb.open_bp,
+        )
+
+    def _quote(self, buy_price: float, sell_price: float, base: float, scales: Scales) -> RouteQuote:
+        cost = buy_price * scales.buy
+        in_bps = (sell_price * scales.sell - cost) / cost * 1e4
+        return RouteQuote(buy_price, sell_price, base, in_bps, self.fees_bps, in_bps - self.fees_bps)
+
+
+def _fresh_mark(market: Market, now: Ns) -> bool:
+    return market.mark is not None and now - market.mark.recv_ns <= 10_000 * MS
+
+
+def _counts() -> Sequence[int]:
+    """How many levels to read before giving up: few at first, since a size rarely goes deep."""
+    return (SHALLOW, 16 * SHALLOW, DEEPEST)

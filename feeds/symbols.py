@@ -1,0 +1,426 @@
+"""Names of instruments: our id, the venues' own names, and the way between them.
+
+Our id is `VENUE:BASE/QUOTE[:SETTLE[-YYMMDD[-STRIKE-C|P]]]`; what follows the venue is the unified symbol that ccxt writes. A
+venue's instrument list is the first source of every fact; the string rules here are the fallback for names that no list explains
+and refuse what a name does not tell. They know no ticks, sizes or multipliers. Facts: protocols.md 8.2 (2026-11), checked on
+the recorded lists of Bybit (2026-08), OKX (2022-05), Deribit and BitMEX (2021-07).
+"""
+
+import re
+from calendar import monthrange
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal
+
+from msgspec import Struct
+
+from feeds.errors import InputError
+from feeds.model import SECOND, Contract, InstrumentId, Kind, Ns, VenueId
+from feeds.text import clean_text
+
+SHORT_VENUES: Mapping[VenueId, str] = {"BINANCE": "BIN", "BYBIT": "BYB", "OKX": "OKX", "DERIBIT": "DRB", "BITMEX": "BMX"}
+"""Every venue there is, with its three letters."""
+
+MONTH_CODES = "FGHJKMNQUVXZ"
+"""January to December, as dated contracts abbreviate them."""
+MONTH_NAMES = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+
+EXPIRY_HOURS: Mapping[VenueId, int] = {"BINANCE": 8, "BYBIT": 8, "OKX": 8, "DERIBIT": 8, "BITMEX": 12}
+"""UTC hour at which dated contracts expire where the metadata does not say."""
+
+BINANCE_SPOT_QUOTES = (
+    "FDUSD USDT USDC BUSD TUSD USDP USDE USD1 DAI BTC ETH BNB XRP TRX DOGE EURI AEUR EUR TRY BRL AUD RUB UAH NGN ZAR JPY MXN CZK "
+    "PLN RON ARS COP IDRT BIDR"
+).split()
+BINANCE_USDM_QUOTES = ("USDT", "USDC", "BUSD", "BTC")
+BYBIT_SPOT_QUOTES = "RLUSD USDT USDC USDE USD1 USD EUR BRL GBP AED PLN TRY BTC ETH SOL".split()
+BYBIT_UNCLEAR_QUOTES = ("XUSD",)
+"""BTCXUSD is BTC in XUSD, AVAXUSD would be AVAX in USD: the name does not tell."""
+BITMEX_SPOT_QUOTES = ("USDT", "USDC", "XBT", "ETH")
+
+_TOKEN = r"[^\W_a-z]{1,32}"
+_ID = re.compile(
+    rf"([A-Z]{{2,16}}):({_TOKEN})/({_TOKEN})(?::({_TOKEN})(?:-([0-9]{{6}})(?:-([0-9]{{1,9}}(?:\.[0-9]{{1,9}})?)-([CP]))?)?)?"
+)
+_SPOKEN_DATE = re.compile(r"([0-9]{1,2})(" + "|".join(MONTH_NAMES) + r")([0-9]{2})")
+
+
+class Parts(Struct, frozen=True, kw_only=True):
+    """What an id says. `expiry` is YYMMDD; `strike` and `right` are empty unless it is an option."""
+
+    venue: VenueId
+    base: str
+    quote: str
+    settle: str = ""
+    expiry: str = ""
+    strike: str = ""
+    right: Literal["", "C", "P"] = ""
+
+    @property
+    def kind(self) -> Kind:
+        """No settle is spot, settle without a date a perpetual, with one a future, with a strike an option."""
+        if not self.settle:
+            return Kind.SPOT
+        if not self.expiry:
+            return Kind.PERP
+        return Kind.OPTION if self.strike else Kind.FUTURE
+
+    @property
+    def contract(self) -> Contract:
+        """Settled in the quote is linear (spot too), in the base inverse, in anything else quanto."""
+        if self.settle in ("", self.quote):
+            return Contract.LINEAR
+        return Contract.INVERSE if self.settle == self.base else Contract.QUANTO
+
+
+def parse(text: str) -> Parts:
+    """The parts of an id. Raises `InputError` for anything that is not exactly one."""
+    match = _ID.fullmatch(text)
+    if match is None or match[1] not in SHORT_VENUES or (match[5] and _date(match[5]) is None):
+        raise InputError(
+            f"{clean_text(text)!r} is no instrument: write VENUE:BASE/QUOTE[:SETTLE[-YYMMDD]] in capitals, "
+            f"for example BINANCE:BTC/USDT:USDT, with a venue of {', '.join(SHORT_VENUES)}"
+        )
+    venue, base, quote, settle, expiry, strike, right = match.groups(default="")
+    return Parts(venue=venue, base=base, quote=quote, settle=settle, expiry=expiry, strike=strike, right="P" if right == "P" else "C") if (
+        strike
+    ) else Parts(venue=venue, base=base, quote=quote, settle=settle, expiry=expiry)
+
+
+def format_id(parts: Parts) -> InstrumentId:
+    """The id of parts. Raises `InputError` where they make none that `parse` would take."""
+    text = f"{parts.venue}:{parts.base}/{parts.quote}"
+    if parts.settle:
+        text += f":{parts.settle}"
+    if parts.expiry:
+        text += f"-{parts.expiry}"
+    if parts.strike or parts.right:
+        text += f"-{parts.strike}-{parts.right}"
+    if parse(text) != parts:
+        raise InputError(f"{clean_text(text)!r} is no instrument: a part of it is missing or out of place")
+    return text
+
+
+def instrument_id(
+    venue: VenueId,
+    base: str,
+    quote: str,
+    settle: str = "",
+    expiry_ns: Ns = 0,
+    strike: str = "",
+    right: Literal["", "C", "P"] = "",
+) -> InstrumentId:
+    """The id of an instrument out of a venue's metadata; `expiry_ns` 0 is no expiry.
+
+    Raises `InputError` where the parts make no id: a lower-case or empty coin, an expiry without a settle, a date beyond 2099.
+    """
+    expiry = ""
+    if expiry_ns:
+        try:
+            day = datetime.fromtimestamp(expiry_ns // SECOND, UTC)
+        except (OverflowError, ValueError, OSError):
+            day = datetime.min.replace(tzinfo=UTC)
+        if not 2000 <= day.year < 2100:
+            raise InputError(f"{clean_text(f'{venue}:{base}/{quote}')!r} expires outside the years 2000 to 2099")
+        expiry = f"{day:%y%m%d}"
+    return format_id(Parts(venue=venue, base=base, quote=quote, settle=settle, expiry=expiry, strike=strike, right=right))
+
+
+def expiry_ns(parts: Parts) -> Ns:
+    """The instant a dated contract expires by its venue's usual hour, UTC; 0 for spot and perpetuals."""
+    day = _date(parts.expiry)
+    if day is None:
+        return 0
+    at = datetime(day.year, day.month, day.day, EXPIRY_HOURS[parts.venue], tzinfo=UTC)
+    return int(at.timestamp()) * SECOND
+
+
+def short_name(instrument: InstrumentId) -> str:
+    """For tables: `BIN BTCUSD perp inv`, `BYB BTCUSDT spot`, `DRB BTCUSD 261225 inv`. Raises `InputError` for what is no id."""
+    parts = parse(instrument)
+    words = [SHORT_VENUES[parts.venue], parts.base + parts.quote, parts.expiry or parts.kind.value]
+    if parts.strike:
+        words.append(parts.strike + parts.right)
+    if parts.contract is not Contract.LINEAR:
+        words.append("inv" if parts.contract is Contract.INVERSE else "quanto")
+    return " ".join(words)
+
+
+def native_to_parts(venue: VenueId, market: str, native: str) -> Parts | None:
+    """What a venue's own name says by itself; None where it says too little, or names what is not carried.
+
+    `market` is spot, usdm or coinm (Binance), spot, linear or inverse (Bybit), spot, swap or futures (OKX); Deribit's and
+    BitMEX's names are unique without one.
+    """
+    rule = _READ.get((venue, market)) or _READ.get((venue, ""))
+    parts = rule(native) if rule is not None else None
+    if parts is None or _ID.fullmatch(f"{venue}:{parts.base}/{parts.quote}") is None:
+        return None
+    return parts
+
+
+def native_name(parts: Parts) -> str:
+    """The venue's own name of an instrument. Raises `InputError` for one that the venue has no name for."""
+    write = _WRITE.get(parts.venue)
+    name = write(parts) if write is not None else None
+    if name is None:
+        raise InputError(f"{format_id(parts)} has no name at {parts.venue}: look it up in the venue's instrument list")
+    return name
+
+
+def _date(expiry: str) -> date | None:
+    """YYMMDD as a date; None for an empty text and for a day that no calendar has."""
+    if not expiry:
+        return None
+    try:
+        return date(2000 + int(expiry[:2]), int(expiry[2:4]), int(expiry[4:]))
+    except ValueError:
+        return None
+
+
+def _last_friday(year: int, month: int) -> date:
+    last = date(year, month, monthrange(year, month)[1])
+    return last - timedelta(days=(last.weekday() - 4) % 7)
+
+
+def _coded_expiry(code: str, year: str) -> str:
+    """H26 as the last Friday of March 2026."""
+    return f"{_last_friday(2000 + int(year), MONTH_CODES.index(code) + 1):%y%m%d}"
+
+
+def _month_code(expiry: str) -> str | None:
+    """The code of a date that is the last Friday of its month; None for another."""
+    day = _date(expiry)
+    if day is None or day != _last_friday(day.year, day.month):
+        return None
+    return f"{MONTH_CODES[day.month - 1]}{expiry[:2]}"
+
+
+def _spoken_expiry(text: str) -> str | None:
+    """25DEC26 as 261225."""
+    match = _SPOKEN_DATE.fullmatch(text)
+    if match is None:
+        return None
+    expiry = f"{match[3]}{MONTH_NAMES.index(match[2]) + 1:02}{int(match[1]):02}"
+    return expiry if _date(expiry) is not None else None
+
+
+def _spoken_date(expiry: str, width: int) -> str:
+    """261225 as 25DEC26; Bybit writes two digits of a day, Deribit as few as there are."""
+    return f"{int(expiry[4:]):0{width}}{MONTH_NAMES[int(expiry[2:4]) - 1]}{expiry[:2]}"
+
+
+def _split_quote(native: str, quotes: tuple[str, ...] | list[str]) -> tuple[str, str] | None:
+    """Base and quote by the longest known quote that leaves a base."""
+    for quote in sorted(quotes, key=len, reverse=True):
+        if native.endswith(quote) and len(native) > len(quote):
+            return native.removesuffix(quote), quote
+    return None
+
+
+def _binance_spot(native: str) -> Parts | None:
+    pair = _split_quote(native, BINANCE_SPOT_QUOTES)
+    return Parts(venue="BINANCE", base=pair[0], quote=pair[1]) if pair is not None else None
+
+
+def _binance_usdm(native: str) -> Parts | None:
+    symbol, _, expiry = native.partition("_")
+    pair = _split_quote(symbol, BINANCE_USDM_QUOTES)
+    if pair is None or (symbol != native and _date6(expiry) is None):
+        return None
+    return Parts(venue="BINANCE", base=pair[0], quote=pair[1], settle=pair[1], expiry=expiry)
+
+
+def _binance_coinm(native: str) -> Parts | None:
+    symbol, _, expiry = native.partition("_")
+    base = symbol.removesuffix("USD")
+    if base == symbol or not (expiry == "PERP" or _date6(expiry)):
+        return None
+    return Parts(venue="BINANCE", base=base, quote="USD", settle=base, expiry="" if expiry == "PERP" else expiry)
+
+
+def _binance_name(parts: Parts) -> str | None:
+    symbol = parts.base + parts.quote
+    match parts.kind, parts.contract:
+        case Kind.SPOT, _:
+            return symbol
+        case (Kind.PERP | Kind.FUTURE), Contract.LINEAR:
+            return f"{symbol}_{parts.expiry}" if parts.expiry else symbol
+        case (Kind.PERP | Kind.FUTURE), Contract.INVERSE:
+            return f"{symbol}_{parts.expiry or 'PERP'}"
+    return None
+
+
+def _bybit_spot(native: str) -> Parts | None:
+    pair = _split_quote(native, BYBIT_SPOT_QUOTES)
+    if pair is None or native.endswith(BYBIT_UNCLEAR_QUOTES):
+        return None
+    return Parts(venue="BYBIT", base=pair[0], quote=pair[1])
+
+
+def _bybit_linear(native: str) -> Parts | None:
+    symbol, dash, day = native.partition("-")
+    expiry = _spoken_expiry(day) if dash else ""
+    if expiry is None:
+        return None
+    base, quote = symbol.removesuffix("USDT"), "USDT"
+    if base == symbol:
+        quote = "USDC"
+        base = symbol if dash else symbol.removesuffix("PERP")
+        if base == symbol and not dash:
+            return None
+    return Parts(venue="BYBIT", base=base, quote=quote, settle=quote, expiry=expiry)
+
+
+def _bybit_inverse(native: str) -> Parts | None:
+    match = re.fullmatch(r"([A-Z0-9]+?)USD(?:([HMUZ])([0-9]{2}))?", native)
+    if match is None:
+        return None
+    return Parts(
+        venue="BYBIT", base=match[1], quote="USD", settle=match[1], expiry=_coded_expiry(match[2], match[3]) if match[2] else ""
+    )
+
+
+def _bybit_name(parts: Parts) -> str | None:
+    symbol = parts.base + parts.quote
+    match parts.kind, parts.contract, parts.settle:
+        case Kind.SPOT, _, _:
+            return symbol
+        case Kind.PERP, Contract.LINEAR, "USDT":
+            return symbol
+        case Kind.PERP, Contract.LINEAR, "USDC":
+            return f"{parts.base}PERP"
+        case Kind.FUTURE, Contract.LINEAR, "USDT":
+            return f"{symbol}-{_spoken_date(parts.expiry, 2)}"
+        case Kind.FUTURE, Contract.LINEAR, "USDC":
+            return f"{parts.base}-{_spoken_date(parts.expiry, 2)}"
+        case Kind.PERP, Contract.INVERSE, _:
+            return symbol
+        case Kind.FUTURE, Contract.INVERSE, _:
+            code = _month_code(parts.expiry)
+            return symbol + code if code is not None else None
+    return None
+
+
+def _okx(kind: Kind) -> Callable[[str], Parts | None]:
+    def read(native: str) -> Parts | None:
+        base, quote, *rest = (*native.split("-"), "", "")[: max(2, native.count("-") + 1)]
+        if kind is Kind.SPOT:
+            return Parts(venue="OKX", base=base, quote=quote) if not rest else None
+        settle = base if quote == "USD" else quote
+        if kind is Kind.PERP:
+            return Parts(venue="OKX", base=base, quote=quote, settle=settle) if rest == ["SWAP"] else None
+        if len(rest) == 1 and _date6(rest[0]) is not None:
+            return Parts(venue="OKX", base=base, quote=quote, settle=settle, expiry=rest[0])
+        return None
+
+    return read
+
+
+def _okx_name(parts: Parts) -> str | None:
+    pair = f"{parts.base}-{parts.quote}"
+    if parts.kind is Kind.SPOT:
+        return pair
+    if parts.kind is Kind.OPTION or parts.settle != (parts.base if parts.quote == "USD" else parts.quote):
+        return None
+    return f"{pair}-{parts.expiry or 'SWAP'}"
+
+
+def _deribit(native: str) -> Parts | None:
+    pair, *rest = native.split("-")
+    base, underscore, quote = pair.partition("_")
+    if not rest:
+        return Parts(venue="DERIBIT", base=base, quote=quote) if underscore else None
+    settle = quote if underscore else base
+    quote = quote if underscore else "USD"
+    if rest == ["PERPETUAL"]:
+        return Parts(venue="DERIBIT", base=base, quote=quote, settle=settle)
+    expiry = _spoken_expiry(rest[0])
+    if expiry is None:
+        return None
+    if len(rest) == 1:
+        return Parts(venue="DERIBIT", base=base, quote=quote, settle=settle, expiry=expiry)
+    strike = rest[1].replace("d", ".")
+    if len(rest) != 3 or rest[2] not in ("C", "P") or re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", strike) is None:
+        return None
+    right: Literal["C", "P"] = "C" if rest[2] == "C" else "P"
+    return Parts(venue="DERIBIT", base=base, quote=quote, settle=settle, expiry=expiry, strike=strike, right=right)
+
+
+def _deribit_name(parts: Parts) -> str | None:
+    pair = f"{parts.base}_{parts.quote}"
+    if parts.kind is Kind.SPOT:
+        return pair
+    if parts.contract is Contract.INVERSE and parts.quote == "USD":
+        pair = parts.base
+    elif parts.contract is not Contract.LINEAR:
+        return None
+    if parts.kind is Kind.PERP:
+        return f"{pair}-PERPETUAL"
+    name = f"{pair}-{_spoken_date(parts.expiry, 1)}"
+    return f"{name}-{parts.strike.replace('.', 'd')}-{parts.right}" if parts.strike else name
+
+
+_BITMEX_DERIVATIVE = re.compile(rf"([A-Z0-9]{{2,}}?)(USDT|USD|EUR)?(?:([{MONTH_CODES}])([0-9]{{2}}))?")
+
+
+def _bitmex(native: str) -> Parts | None:
+    """Contracts in USDT on another coin were settled in BTC until 2021 and in USDT later: their names do not tell."""
+    root, underscore, spot_quote = native.partition("_")
+    if underscore:
+        if spot_quote not in BITMEX_SPOT_QUOTES:
+            return None
+        return Parts(venue="BITMEX", base=_coin(root), quote=_coin(spot_quote))
+    match = _BITMEX_DERIVATIVE.fullmatch(native)
+    if match is None or not (match[2] or match[3]):
+        return None
+    base, quote = _coin(match[1]), match[2] or ("USD" if match[1] == "XBT" else "BTC")
+    if base != "BTC" and quote in ("USDT", "EUR"):
+        return None
+    expiry = _coded_expiry(match[3], match[4]) if match[3] else ""
+    return Parts(venue="BITMEX", base=base, quote=quote, settle="USDT" if quote == "USDT" else "BTC", expiry=expiry)
+
+
+def _coin(native: str) -> str:
+    return "BTC" if native == "XBT" else native
+
+
+def _bitmex_name(parts: Parts) -> str | None:
+    base, quote = ("XBT" if coin == "BTC" else coin for coin in (parts.base, parts.quote))
+    match parts.kind:
+        case Kind.SPOT:
+            return f"{base}_{quote}"
+        case Kind.PERP:
+            return base + quote
+        case Kind.FUTURE:
+            code = _month_code(parts.expiry)
+            quote = "" if quote == "XBT" or (base, quote) == ("XBT", "USD") else quote
+            return base + quote + code if code is not None else None
+    return None
+
+
+def _date6(text: str) -> str | None:
+    return text if len(text) == 6 and text.isascii() and text.isdigit() and _date(text) is not None else None
+
+
+_READ: Mapping[tuple[VenueId, str], Callable[[str], Parts | None]] = {
+    ("BINANCE", "spot"): _binance_spot,
+    ("BINANCE", "usdm"): _binance_usdm,
+    ("BINANCE", "coinm"): _binance_coinm,
+    ("BYBIT", "spot"): _bybit_spot,
+    ("BYBIT", "linear"): _bybit_linear,
+    ("BYBIT", "inverse"): _bybit_inverse,
+    ("OKX", "spot"): _okx(Kind.SPOT),
+    ("OKX", "swap"): _okx(Kind.PERP),
+    ("OKX", "futures"): _okx(Kind.FUTURE),
+    ("DERIBIT", ""): _deribit,
+    ("BITMEX", ""): _bitmex,
+}
+
+_WRITE: Mapping[VenueId, Callable[[Parts], str | None]] = {
+    "BINANCE": _binance_name,
+    "BYBIT": _bybit_name,
+    "OKX": _okx_name,
+    "DERIBIT": _deribit_name,
+    "BITMEX": _bitmex_name,
+}

@@ -1,0 +1,137 @@
+"""Wires hub, engine, journal and export for one run, without a terminal: what headless replay runs, and what screens will sit on.
+
+A replay reads and writes nothing of the user's unless it is given a state directory (DESIGN 3).
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from math import inf
+from pathlib import Path
+
+from msgspec import Struct
+
+from analytics.alert import Alert, AlertEvent
+from analytics.alerts import DEFAULT_RULES, Rule
+from analytics.engine import Engine
+from analytics.settings import AnalyticsSettings
+from feeds.errors import InputError
+from feeds.hub import Hub
+from feeds.model import SECOND, Ns
+from feeds.recording import Recording
+from feeds.replay import Player
+from feeds.venues import VENUES
+from tui.export import export
+from tui.journal import Journal
+from tui.report import Report, make_report, utc
+
+PACE_S = 0.02
+"""How often a paced replay hands on what has become due."""
+
+
+class ReplayOptions(Struct, frozen=True, kw_only=True):
+    """One headless replay. `speed` is times real time, `inf` as quickly as it goes; `at` a UTC time or `+seconds`."""
+
+    path: Path
+    speed: float = inf
+    at: str | None = None
+    rules: tuple[Rule, ...] = DEFAULT_RULES
+    export: Path | None = None
+    state: Path | None = None
+    settings: AnalyticsSettings = AnalyticsSettings()
+
+
+class Replay:
+    """A recording, its player, and the engine of the pass that runs. A seek makes a new engine; its alerts start at 1 again."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        settings: AnalyticsSettings,
+        rules: tuple[Rule, ...] = DEFAULT_RULES,
+        journal: Journal | None = None,
+    ) -> None:
+        self.settings = settings
+        self.rules = rules
+        self.journal = journal
+        self.alerts: dict[int, Alert] = {}
+        """Episodes of this pass by number, as they stand."""
+        self.engine: Engine
+        self.player = Player(recording, self._build)
+
+    def run(self, speed: float, progress: Callable[[float], object] | None = None) -> None:
+        """Play to the end at `speed` times real time; `progress` hears the share done."""
+        player, recording = self.player, self.player.recording
+        span = max(recording.end_ns - recording.start_ns, 1)
+        if speed == inf:
+            step = max(span // 100, SECOND)
+            while not player.finished:
+                player.until(player.now_ns + step)
+                if progress is not None:
+                    progress(min((player.now_ns - recording.start_ns) / span, 1.0))
+        else:
+            player.speed = speed
+            last = time.monotonic_ns()
+            while not player.finished:
+                time.sleep(PACE_S)
+                now = time.monotonic_ns()
+                player.pace(now - last)
+                last = now
+                if progress is not None:
+                    progress(min((player.now_ns - recording.start_ns) / span, 1.0))
+        self.engine.finish(self.engine.now_ns)
+
+    def _build(self) -> Hub:
+        self.alerts = {}
+        self.engine = Engine(
+            self.settings,
+            self.rules,
+            emit=self._on_alert,
+            position=lambda: self.player.position if hasattr(self, "player") else 0,
+            first_seq=self.journal.next_seq if self.journal is not None else 1,
+            resume=self.journal.open_alerts() if self.journal is not None else (),
+        )
+        return Hub(VENUES, self.engine)
+
+    def _on_alert(self, event: AlertEvent) -> None:
+        if self.journal is not None:
+            self.journal.append(event)
+        self.alerts[event.alert.seq] = event.alert
+
+
+def replay_headless(options: ReplayOptions, progress: Callable[[float], object] | None = None) -> Report:
+    """Run a recording through the whole path and report on it.
+
+    Raises:
+        InputError: the path is no recording, the time is not in it, or the export cannot be written there.
+    """
+    recording = Recording(options.path)
+    with ExitStack() as stack:
+        journal = None
+        if options.state is not None:
+            journal = Journal(options.state / "alerts")
+            stack.callback(journal.close)
+        replay = Replay(recording, options.settings, options.rules, journal)
+        if options.at is not None:
+            replay.player.seek(moment(options.at, recording))
+        replay.run(options.speed, progress)
+        if options.export is not None:
+            export([replay.alerts[seq] for seq in sorted(replay.alerts)], options.export)
+        return make_report(recording, replay.player.hub, replay.engine, replay.player.position, list(replay.alerts.values()))
+
+
+def moment(text: str, recording: Recording) -> Ns:
+    """A time in a recording from `2024-08-08T23:58:00Z` or `+90` (seconds from its start), as ns UTC."""
+    try:
+        if text.startswith("+"):
+            at = recording.start_ns + int(float(text[1:]) * SECOND)
+        else:
+            when = datetime.fromisoformat(text)
+            at = int((when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp() * SECOND)
+    except (ValueError, OverflowError):
+        raise InputError(f"--at {text!r} is no time: write 2024-08-08T23:58:00Z, or +90 for 90 s after the start") from None
+    if not recording.start_ns <= at <= recording.end_ns:
+        first, last = utc(recording.start_ns), utc(recording.end_ns)
+        raise InputError(f"--at {text} lies outside the recording, which runs from {first} to {last}")
+    return at
