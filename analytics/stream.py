@@ -145,7 +145,7 @@ class EwmMoments:
     without a trace, and a pause of any length leaves the variance sound. Source: analytics.md 1.2; West 1979.
     """
 
-    __slots__ = ("_at_ns", "_decay", "_high", "_low", "_pairs", "_squares", "_tau_ns", "_weight", "min_periods", "n")
+    __slots__ = ("_at_ns", "_decay", "_last", "_off", "_pairs", "_squares", "_tau_ns", "_total", "_weight", "min_periods", "n")
 
     def __init__(self, *, decay: float | None = None, tau_ns: Ns | None = None, min_periods: int = 2) -> None:
         check_decay(decay, tau_ns)
@@ -157,10 +157,11 @@ class EwmMoments:
         self._decay = decay or 0.0
         self._tau_ns = tau_ns or 1
         self._at_ns: Ns = 0
-        # The mean is the sum of two floats: at 1e8 one float is 1e-8 coarse, too coarse for the z-score of a spread of 0.1.
-        self._high = nan
-        self._low = 0.0
-        self._weight = 0.0
+        self._last = nan
+        # Mean minus last sample: at 1e8 a mean in one float is 1e-8 coarse, too coarse for the z-score of a spread of 0.1.
+        self._off = 0.0
+        self._total = nan
+        self._weight = 1.0
         self._pairs = 0.0  # sum over pairs of w_i * w_j: half of pandas' s1^2 - s2, without the cancellation
         self._squares = 0.0
 
@@ -182,25 +183,24 @@ class EwmMoments:
         if not self.n or q < FORGOTTEN:
             self.n = 1
             self._at_ns = at_ns
-            self._high = x
-            self._low = self._pairs = self._squares = 0.0
+            self._last = self._total = x
+            self._off = self._pairs = self._squares = 0.0
             self._weight = 1.0
             return
         self.n += 1
-        high = self._high
-        off = x - high - self._low
+        step = x - self._last - self._off
         past = q * self._weight
         self._weight = weight = past + 1.0
-        self._squares = q * self._squares + off * off * past / weight
+        self._off = off = -step * past / weight
+        self._squares = q * self._squares - step * off
         self._pairs = q * q * self._pairs + past
-        low = self._low + off / weight
-        self._high = moved = high + low
-        self._low = low - (moved - high)
+        self._total = q * self._total + x
+        self._last = x
 
     @property
     def mean(self) -> float:
         """In the samples' unit; NaN before the first sample."""
-        return self._high
+        return self._total / self._weight
 
     @property
     def var(self) -> float:
@@ -210,16 +210,16 @@ class EwmMoments:
     @property
     def flat(self) -> bool:
         """Whether there are values but none of them moves, which is why there is no z-score."""
-        return self.n > 1 and sqrt(self.var) <= FLAT * max(1.0, abs(self._high))
+        return self.n > 1 and sqrt(self.var) <= FLAT * max(1.0, abs(self.mean))
 
     def z_prior(self, x: float) -> float:
         """`x` against the state as it stands: call before `push(x)`. NaN if cold, flat or `x` a gap (analytics.md 3)."""
         if self.n < self.min_periods or not -LIMIT < x < LIMIT:
             return nan
         sd = sqrt(self._squares * self._weight / (2.0 * self._pairs))
-        if sd <= FLAT or sd <= FLAT * abs(self._high):
+        if sd <= FLAT or sd <= FLAT * abs(self._total / self._weight):
             return nan
-        return (x - self._high - self._low) / sd
+        return (x - self._last - self._off) / sd
 
 
 class DecayedCounter:

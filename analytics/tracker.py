@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 
 from analytics.hysteresis import Hysteresis, Phase
 from analytics.settings import Arb, Guards
+from feeds.clock import BOUNDARY_NS
 from feeds.model import MS, Ns
 
 PROBES_MS = (50, 100, 250, 500, 1_000)
@@ -96,7 +97,9 @@ class Tracker:
 
     def __init__(self, route: str, arb: Arb, guards: Guards) -> None:
         self.route = route
-        self._hold = Hysteresis(arb.open_bp, arb.close_bp, guards.dwell_ms * MS, arb.close_hold_ms * MS, guards.updates)
+        # a boundary stands for its 100 ms, so a dwell of 300 ms is three of them in a row
+        dwell_ns = max(guards.dwell_ms * MS - BOUNDARY_NS, 0)
+        self._hold = Hysteresis(arb.open_bp, arb.close_bp, dwell_ns, arb.close_hold_ms * MS, guards.updates)
         self._open: _Open | None = None
 
     @property

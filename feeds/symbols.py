@@ -28,20 +28,22 @@ MONTH_NAMES = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "O
 EXPIRY_HOURS: Mapping[VenueId, int] = {"BINANCE": 8, "BYBIT": 8, "OKX": 8, "DERIBIT": 8, "BITMEX": 12}
 """UTC hour at which dated contracts expire where the metadata does not say."""
 
-BINANCE_SPOT_QUOTES = (
-    "FDUSD USDT USDC BUSD TUSD USDP USDE USD1 DAI BTC ETH BNB XRP TRX DOGE EURI AEUR EUR TRY BRL AUD RUB UAH NGN ZAR JPY MXN CZK "
-    "PLN RON ARS COP IDRT BIDR"
-).split()
-BINANCE_USDM_QUOTES = ("USDT", "USDC", "BUSD", "BTC")
-BYBIT_SPOT_QUOTES = "RLUSD USDT USDC USDE USD1 USD EUR BRL GBP AED PLN TRY BTC ETH SOL".split()
-BYBIT_UNCLEAR_QUOTES = ("XUSD",)
-"""BTCXUSD is BTC in XUSD, AVAXUSD would be AVAX in USD: the name does not tell."""
-BITMEX_SPOT_QUOTES = ("USDT", "USDC", "XBT", "ETH")
-
-_TOKEN = r"[^\W_a-z]{1,32}"
-_ID = re.compile(
-    rf"([A-Z]{{2,16}}):({_TOKEN})/({_TOKEN})(?::({_TOKEN})(?:-([0-9]{{6}})(?:-([0-9]{{1,9}}(?:\.[0-9]{{1,9}})?)-([CP]))?)?)?"
+_BINANCE_SPOT = re.compile(
+    r"(\w+?)(FDUSD|USDT|USDC|BUSD|TUSD|USDP|USDE|USD1|DAI|BTC|ETH|BNB|XRP|TRX|DOGE|EURI|AEUR|EUR|TRY|BRL|AUD|RUB|UAH|NGN|ZAR|"
+    r"JPY|MXN|CZK|PLN|RON|ARS|COP|IDRT|BIDR)"
 )
+"""A coin and the longest known quote that leaves one: the shortest coin comes first."""
+_BINANCE_USDM = re.compile(r"(\w+?)(USDT|USDC|BUSD|BTC)(?:_([0-9]{6}))?")
+_BINANCE_COINM = re.compile(r"(\w+)USD_(?:PERP|([0-9]{6}))")
+_BYBIT_SPOT = re.compile(r"(\w+?)(RLUSD|USDT|USDC|USDE|USD1|(?<!X)USD|EUR|BRL|GBP|AED|PLN|TRY|BTC|ETH|SOL)")
+"""BTCXUSD is BTC in XUSD, AVAXUSD would be AVAX in USD: the name does not tell."""
+_BYBIT_INVERSE = re.compile(r"(\w+?)USD(?:([HMUZ])([0-9]{2}))?")
+_BITMEX_SPOT = re.compile(r"([A-Z0-9]+)_(USDT|USDC|XBT|ETH)")
+_BITMEX_DERIVATIVE = re.compile(rf"([A-Z0-9]{{2,}}?)(USDT|USD|EUR)?(?:([{MONTH_CODES}])([0-9]{{2}}))?")
+_STRIKE = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+_TOKEN = r"[^\W_a-z]{1,32}"
+_ID = re.compile(rf"([A-Z]{{2,16}}):({_TOKEN})/({_TOKEN})(?::({_TOKEN})(?:-([0-9]{{6}})(?:-({_STRIKE})-([CP]))?)?)?")
+_RIGHTS: Mapping[str, Literal["", "C", "P"]] = {"": "", "C": "C", "P": "P"}
 _SPOKEN_DATE = re.compile(r"([0-9]{1,2})(" + "|".join(MONTH_NAMES) + r")([0-9]{2})")
 
 
@@ -82,9 +84,7 @@ def parse(text: str) -> Parts:
             f"for example BINANCE:BTC/USDT:USDT, with a venue of {', '.join(SHORT_VENUES)}"
         )
     venue, base, quote, settle, expiry, strike, right = match.groups(default="")
-    return Parts(venue=venue, base=base, quote=quote, settle=settle, expiry=expiry, strike=strike, right="P" if right == "P" else "C") if (
-        strike
-    ) else Parts(venue=venue, base=base, quote=quote, settle=settle, expiry=expiry)
+    return Parts(venue=venue, base=base, quote=quote, settle=settle, expiry=expiry, strike=strike, right=_RIGHTS[right])
 
 
 def format_id(parts: Parts) -> InstrumentId:
@@ -154,7 +154,11 @@ def native_to_parts(venue: VenueId, market: str, native: str) -> Parts | None:
     """
     rule = _READ.get((venue, market)) or _READ.get((venue, ""))
     parts = rule(native) if rule is not None else None
-    if parts is None or _ID.fullmatch(f"{venue}:{parts.base}/{parts.quote}") is None:
+    if parts is None:
+        return None
+    try:
+        format_id(parts)
+    except InputError:
         return None
     return parts
 
@@ -210,33 +214,23 @@ def _spoken_date(expiry: str, width: int) -> str:
     return f"{int(expiry[4:]):0{width}}{MONTH_NAMES[int(expiry[2:4]) - 1]}{expiry[:2]}"
 
 
-def _split_quote(native: str, quotes: tuple[str, ...] | list[str]) -> tuple[str, str] | None:
-    """Base and quote by the longest known quote that leaves a base."""
-    for quote in sorted(quotes, key=len, reverse=True):
-        if native.endswith(quote) and len(native) > len(quote):
-            return native.removesuffix(quote), quote
-    return None
-
-
 def _binance_spot(native: str) -> Parts | None:
-    pair = _split_quote(native, BINANCE_SPOT_QUOTES)
-    return Parts(venue="BINANCE", base=pair[0], quote=pair[1]) if pair is not None else None
+    match = _BINANCE_SPOT.fullmatch(native)
+    return Parts(venue="BINANCE", base=match[1], quote=match[2]) if match is not None else None
 
 
 def _binance_usdm(native: str) -> Parts | None:
-    symbol, _, expiry = native.partition("_")
-    pair = _split_quote(symbol, BINANCE_USDM_QUOTES)
-    if pair is None or (symbol != native and _date6(expiry) is None):
+    match = _BINANCE_USDM.fullmatch(native)
+    if match is None:
         return None
-    return Parts(venue="BINANCE", base=pair[0], quote=pair[1], settle=pair[1], expiry=expiry)
+    return Parts(venue="BINANCE", base=match[1], quote=match[2], settle=match[2], expiry=match[3] or "")
 
 
 def _binance_coinm(native: str) -> Parts | None:
-    symbol, _, expiry = native.partition("_")
-    base = symbol.removesuffix("USD")
-    if base == symbol or not (expiry == "PERP" or _date6(expiry)):
+    match = _BINANCE_COINM.fullmatch(native)
+    if match is None:
         return None
-    return Parts(venue="BINANCE", base=base, quote="USD", settle=base, expiry="" if expiry == "PERP" else expiry)
+    return Parts(venue="BINANCE", base=match[1], quote="USD", settle=match[1], expiry=match[2] or "")
 
 
 def _binance_name(parts: Parts) -> str | None:
@@ -244,18 +238,16 @@ def _binance_name(parts: Parts) -> str | None:
     match parts.kind, parts.contract:
         case Kind.SPOT, _:
             return symbol
-        case (Kind.PERP | Kind.FUTURE), Contract.LINEAR:
+        case ((Kind.PERP | Kind.FUTURE), Contract.LINEAR):
             return f"{symbol}_{parts.expiry}" if parts.expiry else symbol
-        case (Kind.PERP | Kind.FUTURE), Contract.INVERSE:
+        case ((Kind.PERP | Kind.FUTURE), Contract.INVERSE):
             return f"{symbol}_{parts.expiry or 'PERP'}"
     return None
 
 
 def _bybit_spot(native: str) -> Parts | None:
-    pair = _split_quote(native, BYBIT_SPOT_QUOTES)
-    if pair is None or native.endswith(BYBIT_UNCLEAR_QUOTES):
-        return None
-    return Parts(venue="BYBIT", base=pair[0], quote=pair[1])
+    match = _BYBIT_SPOT.fullmatch(native)
+    return Parts(venue="BYBIT", base=match[1], quote=match[2]) if match is not None else None
 
 
 def _bybit_linear(native: str) -> Parts | None:
@@ -273,7 +265,7 @@ def _bybit_linear(native: str) -> Parts | None:
 
 
 def _bybit_inverse(native: str) -> Parts | None:
-    match = re.fullmatch(r"([A-Z0-9]+?)USD(?:([HMUZ])([0-9]{2}))?", native)
+    match = _BYBIT_INVERSE.fullmatch(native)
     if match is None:
         return None
     return Parts(
@@ -302,26 +294,32 @@ def _bybit_name(parts: Parts) -> str | None:
     return None
 
 
-def _okx(kind: Kind) -> Callable[[str], Parts | None]:
-    def read(native: str) -> Parts | None:
-        base, quote, *rest = (*native.split("-"), "", "")[: max(2, native.count("-") + 1)]
-        if kind is Kind.SPOT:
-            return Parts(venue="OKX", base=base, quote=quote) if not rest else None
-        settle = base if quote == "USD" else quote
-        if kind is Kind.PERP:
-            return Parts(venue="OKX", base=base, quote=quote, settle=settle) if rest == ["SWAP"] else None
-        if len(rest) == 1 and _date6(rest[0]) is not None:
-            return Parts(venue="OKX", base=base, quote=quote, settle=settle, expiry=rest[0])
-        return None
+def _okx_spot(native: str) -> Parts | None:
+    base, _, quote = native.partition("-")
+    return Parts(venue="OKX", base=base, quote=quote)
 
-    return read
+
+def _okx_swap(native: str) -> Parts | None:
+    pair = native.removesuffix("-SWAP")
+    base, _, quote = pair.partition("-")
+    return Parts(venue="OKX", base=base, quote=quote, settle=_okx_settle(base, quote)) if pair != native else None
+
+
+def _okx_futures(native: str) -> Parts | None:
+    pair, _, expiry = native.rpartition("-")
+    base, _, quote = pair.partition("-")
+    return Parts(venue="OKX", base=base, quote=quote, settle=_okx_settle(base, quote), expiry=expiry) if expiry else None
+
+
+def _okx_settle(base: str, quote: str) -> str:
+    return base if quote == "USD" else quote
 
 
 def _okx_name(parts: Parts) -> str | None:
     pair = f"{parts.base}-{parts.quote}"
     if parts.kind is Kind.SPOT:
         return pair
-    if parts.kind is Kind.OPTION or parts.settle != (parts.base if parts.quote == "USD" else parts.quote):
+    if parts.kind is Kind.OPTION or parts.settle != _okx_settle(parts.base, parts.quote):
         return None
     return f"{pair}-{parts.expiry or 'SWAP'}"
 
@@ -341,10 +339,9 @@ def _deribit(native: str) -> Parts | None:
     if len(rest) == 1:
         return Parts(venue="DERIBIT", base=base, quote=quote, settle=settle, expiry=expiry)
     strike = rest[1].replace("d", ".")
-    if len(rest) != 3 or rest[2] not in ("C", "P") or re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", strike) is None:
+    if len(rest) != 3 or rest[2] not in ("C", "P"):
         return None
-    right: Literal["C", "P"] = "C" if rest[2] == "C" else "P"
-    return Parts(venue="DERIBIT", base=base, quote=quote, settle=settle, expiry=expiry, strike=strike, right=right)
+    return Parts(venue="DERIBIT", base=base, quote=quote, settle=settle, expiry=expiry, strike=strike, right=_RIGHTS[rest[2]])
 
 
 def _deribit_name(parts: Parts) -> str | None:
@@ -361,16 +358,11 @@ def _deribit_name(parts: Parts) -> str | None:
     return f"{name}-{parts.strike.replace('.', 'd')}-{parts.right}" if parts.strike else name
 
 
-_BITMEX_DERIVATIVE = re.compile(rf"([A-Z0-9]{{2,}}?)(USDT|USD|EUR)?(?:([{MONTH_CODES}])([0-9]{{2}}))?")
-
-
 def _bitmex(native: str) -> Parts | None:
     """Contracts in USDT on another coin were settled in BTC until 2021 and in USDT later: their names do not tell."""
-    root, underscore, spot_quote = native.partition("_")
-    if underscore:
-        if spot_quote not in BITMEX_SPOT_QUOTES:
-            return None
-        return Parts(venue="BITMEX", base=_coin(root), quote=_coin(spot_quote))
+    spot = _BITMEX_SPOT.fullmatch(native)
+    if spot is not None:
+        return Parts(venue="BITMEX", base=_coin(spot[1]), quote=_coin(spot[2]))
     match = _BITMEX_DERIVATIVE.fullmatch(native)
     if match is None or not (match[2] or match[3]):
         return None
@@ -399,10 +391,6 @@ def _bitmex_name(parts: Parts) -> str | None:
     return None
 
 
-def _date6(text: str) -> str | None:
-    return text if len(text) == 6 and text.isascii() and text.isdigit() and _date(text) is not None else None
-
-
 _READ: Mapping[tuple[VenueId, str], Callable[[str], Parts | None]] = {
     ("BINANCE", "spot"): _binance_spot,
     ("BINANCE", "usdm"): _binance_usdm,
@@ -410,9 +398,9 @@ _READ: Mapping[tuple[VenueId, str], Callable[[str], Parts | None]] = {
     ("BYBIT", "spot"): _bybit_spot,
     ("BYBIT", "linear"): _bybit_linear,
     ("BYBIT", "inverse"): _bybit_inverse,
-    ("OKX", "spot"): _okx(Kind.SPOT),
-    ("OKX", "swap"): _okx(Kind.PERP),
-    ("OKX", "futures"): _okx(Kind.FUTURE),
+    ("OKX", "spot"): _okx_spot,
+    ("OKX", "swap"): _okx_swap,
+    ("OKX", "futures"): _okx_futures,
     ("DERIBIT", ""): _deribit,
     ("BITMEX", ""): _bitmex,
 }

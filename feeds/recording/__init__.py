@@ -23,7 +23,8 @@ from feeds.recording.format import (
     decode,
     encode,
 )
-from feeds.recording.reader import Recording, Segment
+from feeds.recording.reader import Recording
+from feeds.recording.segments import Segment
 from feeds.recording.writer import RecordingWriter
 
 __all__ = [

@@ -124,10 +124,9 @@ class RecordingWriter:
             recv_ns = self._last_ns
         self._last_ns = recv_ns
         segment = self._segment
-        if segment is None or segment.size + self._buffered >= self._segment_bytes:
-            self._begin_segment(recv_ns)
-            if self.failure is not None:
-                return
+        full = segment is None or segment.size + self._buffered >= self._segment_bytes
+        if full and not self._begin_segment(recv_ns):
+            return
         self._put(recv_ns, kind, conn, payload)
         if self._buffered >= FLUSH_BYTES or recv_ns - self._flush_ns >= FLUSH_NS:
             self._flush_ns = recv_ns
@@ -145,17 +144,18 @@ class RecordingWriter:
         self._buffer.append(line)
         self._buffered += len(line)
 
-    def _begin_segment(self, recv_ns: Ns) -> None:
+    def _begin_segment(self, recv_ns: Ns) -> bool:
+        """False when the disk refused."""
         self._end_segment()
         if self.failure is not None:
-            return
+            return False
         lines = list(self._head())
         self._number += 1
         try:
             self._segment = _Segment(self.directory, self._number)
         except OSError as error:
             self._fail(error)
-            return
+            return False
         header = msgspec.structs.replace(self.header, head=len(lines))
         first = b"%b %d\n%b\n" % (SIGNATURE, VERSION, msgspec.json.encode(header))
         self._buffer.append(first)
@@ -163,6 +163,7 @@ class RecordingWriter:
         self._buffer_ns = self._flush_ns = recv_ns
         for kind, conn, payload in lines:
             self._put(recv_ns, kind, conn, payload)
+        return True
 
     def _end_segment(self) -> None:
         segment = self._segment

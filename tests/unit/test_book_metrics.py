@@ -1,4 +1,4 @@
-"""Book metrics against level-by-level and lot-by-lot oracles, and against what must not change them. Source: analytics.md 10, 18."""
+"""Book metrics against level-by-level and lot-by-lot oracles, and against what must not change them. See analytics.md 10, 18."""
 
 from fractions import Fraction
 from math import isnan, nan

@@ -1,4 +1,4 @@
-"""Spreads in bps by hand, their freshness rule, and what BitMEX's mark is made of. Sources: analytics.md 2, 3, 19; reliability 3.0."""
+"""Spreads in bps by hand, their freshness rule, and what BitMEX's mark is made of. See analytics.md 2, 3; reliability 3.0."""
 
 from math import inf, isnan, nan
 

@@ -1,0 +1,856 @@
+"""Bybit v5: spot, linear and inverse public market data.
+
+Facts: protocols.md 0.3 to 0.6 and 2 (bybit-exchange/docs, 2026-07; frames recorded 2026-08 to 2026-10). A book begins with an
+in-band snapshot and goes on while `u` grows by one; any later snapshot replaces it. `seq` orders messages of all depths, so a
+newer depth-1 message lies over the book. `tickers` of derivatives are deltas: what a message does not mention is unchanged.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from math import nan
+from typing import Annotated, ClassVar, Literal, TypeAlias
+from urllib.parse import parse_qs, quote, urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from feeds import symbols
+from feeds.clock import NEVER
+from feeds.errors import DECODE_ERRORS, BadFrame, InputError
+from feeds.health import HealthBoard, StreamHealth
+from feeds.model import (
+    MS,
+    SECOND,
+    BookState,
+    Channel,
+    Contract,
+    Funding,
+    Index,
+    Instrument,
+    InstrumentId,
+    Instruments,
+    Kind,
+    Level,
+    LinkState,
+    Liquidation,
+    Mark,
+    Millis,
+    Ns,
+    OpenInterest,
+    Price,
+    Rate,
+    Size,
+    Stats24h,
+    Status,
+    Stream,
+    Trade,
+)
+from feeds.session import BookFeed, BookSession
+from feeds.text import clean_text
+from feeds.venue import NOTHING, Action, Fetch, FetchError, Listener, Plan, Send, Session
+
+WEBSOCKET = "wss://stream.bybit.com/v5/public"
+REST = "https://api.bybit.com"
+CATALOGUE_PATH = "/v5/market/instruments-info"
+SPOT, LINEAR, INVERSE = "spot", "linear", "inverse"
+UNKNOWN = -2
+"""An update number that no update follows: the least is 0."""
+MARKETS = (SPOT, LINEAR, INVERSE)
+
+DEPTH = 200
+"""Levels a side of the books that are asked for; recordings may hold others."""
+ARGS_PER_MESSAGE = 10
+"""Spot's limit. A request fails as a whole, so none asks for more than one instrument anyway."""
+CHARACTERS_PER_CONNECTION = 21_000
+PING_NS: Ns = 20 * SECOND
+FIRST_DATA_NS: Ns = 15 * SECOND
+"""A book without its snapshot for so long is asked for again."""
+SWEEP_EVERY = 1_024
+"""Updates of a book between two looks for levels beyond its depth: 0 in 2,142 recorded updates, and a look costs 40 us."""
+RESTATE_NS: Ns = SECOND
+"""Mark and index are told again after so long without a change, since each ticker message says that they still hold."""
+
+TOPICS: Mapping[tuple[str, Channel], str] = {
+    (market, channel): name
+    for market in MARKETS
+    for channel, name in (
+        (Channel.BOOK, f"orderbook.{DEPTH}"),
+        (Channel.TOUCH, "orderbook.1"),
+        (Channel.TRADE, "publicTrade"),
+        (Channel.TICKER, "tickers"),
+        (Channel.LIQUIDATION, "allLiquidation"),
+    )
+    if (market, channel) != (SPOT, Channel.LIQUIDATION)
+}
+PULSE_PERIODS: Mapping[Channel, Ns] = {Channel.TICKER: SECOND, Channel.TOUCH: 3 * SECOND}
+"""Derivatives' tickers come every 100 ms but only when something changed (longest recorded silence 1.1 s); a depth-1 book is
+sent again after 3 s without a change. Spot's tickers are no pulse: 2.2 s of silence with 20 trades a second."""
+
+CHANNEL_OF: Mapping[str, Channel] = {
+    "publicTrade": Channel.TRADE,
+    "tickers": Channel.TICKER,
+    "allLiquidation": Channel.LIQUIDATION,
+}
+_SYMBOL = r"[A-Z0-9-]{1,40}"
+_TOPIC = re.compile(rf"(?:orderbook\.([1-9]\d{{0,4}})|(publicTrade|tickers|allLiquidation))\.({_SYMBOL})")
+_ANY_TOPIC = re.compile(rf"(?:orderbook\.\d{{1,5}}|publicTrade|tickers|allLiquidation)\.({_SYMBOL})")
+_KEY = b'"topic":"'
+_NAME_FROM, _NAME_LIMIT = len(_KEY), len(_KEY) + 64
+
+Blank: TypeAlias = Literal[""]
+"""How tickers and lists write "none"."""
+Update: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 62)]
+Hours: TypeAlias = Annotated[float, Meta(ge=0, le=1_000)]
+MessageType: TypeAlias = Literal["snapshot", "delta"]
+Handler: TypeAlias = Callable[[bytes, Ns], Sequence[Action]]
+
+
+class _Wire(Struct, gc=False):
+    """Base of wire messages: decoded, read once and dropped."""
+
+
+class _Book(_Wire):
+    b: list[Level]
+    a: list[Level]
+    u: Update
+    seq: Update
+
+
+class _BookFrame(_Wire):
+    topic: str
+    type: MessageType
+    ts: Millis
+    data: _Book
+
+
+class _Fill(_Wire):
+    T: Millis
+    S: Literal["Buy", "Sell"]
+    v: Size
+    p: Price
+    i: str = ""
+    BT: bool = False
+
+
+class _TradeFrame(_Wire):
+    topic: str
+    data: list[_Fill]
+
+
+class _Ticker(_Wire):
+    """A field that is absent or blank says nothing new."""
+
+    markPrice: Price | Blank = ""
+    indexPrice: Size | Blank = ""
+    fundingRate: Rate | Blank = ""
+    nextFundingTime: Millis | Blank = ""
+    fundingIntervalHour: Hours | Blank = ""
+    openInterest: Size | Blank = ""
+    singleOpenInterest: Size | Blank = ""
+    volume24h: Size | Blank = ""
+    turnover24h: Size | Blank = ""
+
+
+class _TickerFrame(_Wire):
+    topic: str
+    type: MessageType
+    ts: Millis
+    data: _Ticker
+
+
+class _Close(_Wire):
+    T: Millis
+    S: Literal["Buy", "Sell"]
+    v: Size
+    p: Price
+
+
+class _CloseFrame(_Wire):
+    topic: str
+    data: list[_Close]
+
+
+class _Control(_Wire):
+    """An acknowledgement, a pong, an error, or a data frame written in an unusual way."""
+
+    topic: str | None = None
+    op: str = ""
+    success: bool | None = None
+    ret_msg: str = ""
+
+
+class _PriceFilter(_Wire):
+    tickSize: Price
+
+
+class _LotFilter(_Wire):
+    qtyStep: Size = 0.0
+    basePrecision: Size = 0.0
+    minNotionalValue: Size | Blank = 0.0
+    minOrderAmt: Size | Blank = 0.0
+
+
+class _Symbol(_Wire):
+    symbol: str
+    status: str
+    baseCoin: str
+    quoteCoin: str
+    priceFilter: _PriceFilter
+    lotSizeFilter: _LotFilter
+    settleCoin: str = ""
+    contractType: str = ""
+    deliveryTime: Millis | Blank = 0
+    fundingInterval: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    isPreListing: bool = False
+
+
+class _Page(_Wire):
+    list: list[msgspec.Raw]
+    nextPageCursor: str = ""
+
+
+class _Answer(_Wire):
+    retCode: int
+    retMsg: str = ""
+
+
+class _PageAnswer(_Wire):
+    result: _Page
+
+
+_book = msgspec.json.Decoder(_BookFrame, strict=False).decode
+_trade = msgspec.json.Decoder(_TradeFrame, strict=False).decode
+_ticker = msgspec.json.Decoder(_TickerFrame, strict=False).decode
+_close = msgspec.json.Decoder(_CloseFrame, strict=False).decode
+_control = msgspec.json.Decoder(_Control).decode
+_answer = msgspec.json.Decoder(_Answer).decode
+_page = msgspec.json.Decoder(_PageAnswer).decode
+_symbol = msgspec.json.Decoder(_Symbol, strict=False).decode
+
+_CONTRACTS: Mapping[tuple[str, str], tuple[Kind, Contract]] = {
+    (SPOT, ""): (Kind.SPOT, Contract.LINEAR),
+    (LINEAR, "LinearPerpetual"): (Kind.PERP, Contract.LINEAR),
+    (LINEAR, "LinearFutures"): (Kind.FUTURE, Contract.LINEAR),
+    (INVERSE, "InversePerpetual"): (Kind.PERP, Contract.INVERSE),
+    (INVERSE, "InverseFutures"): (Kind.FUTURE, Contract.INVERSE),
+}
+
+
+class Bybit:
+    """Facts of the venue: instruments, connections, names.
+
+    Args:
+        websocket: where the public streams are, without the category.
+    """
+
+    id: ClassVar[str] = "BYBIT"
+
+    def __init__(self, websocket: str = WEBSOCKET) -> None:
+        self._websocket = websocket.rstrip("/")
+
+    def catalogue(self) -> Sequence[Fetch]:
+        return [_catalogue_fetch(market, "") for market in MARKETS]
+
+    def next_page(self, key: str, body: bytes) -> Fetch | None:
+        """The request for what follows a page of the catalogue; None after the last. Raises a decode error for no page."""
+        market = _market_of(key)
+        cursor = _page(body).result.nextPageCursor
+        return _catalogue_fetch(market, cursor) if market is not None and cursor else None
+
+    def instruments(self, answers: Mapping[str, bytes]) -> Sequence[Instrument]:
+        """Raises a decode error for an answer that is no list and `BadFrame` for a refusal; what does not trade is left out."""
+        found: list[Instrument] = []
+        for key, body in answers.items():
+            market = _market_of(key)
+            if market is None:
+                continue
+            answer = _answer(body)
+            if answer.retCode:
+                raise BadFrame(f"BYBIT {market} instruments: error {answer.retCode}: {clean_text(answer.retMsg)}")
+            found.extend(filter(None, (_instrument(market, raw) for raw in _page(body).result.list)))
+        return found
+
+    def channels(self, instrument: Instrument) -> Sequence[Channel]:
+        return [channel for market, channel in TOPICS if market == instrument.market]
+
+    def plan(self, wanted: Sequence[Stream], instruments: Instruments) -> Sequence[Plan]:
+        """One connection a category, split where the topics' names grow too long; an instrument's streams stay together."""
+        markets: dict[str, dict[InstrumentId, list[Stream]]] = {}
+        for stream in wanted:
+            market = instruments[stream.instrument].market
+            if (market, stream.channel) in TOPICS:
+                markets.setdefault(market, {}).setdefault(stream.instrument, []).append(stream)
+        plans = []
+        for market, by_instrument in markets.items():
+            streams: list[Stream] = []
+            length = 0
+            for instrument, group in by_instrument.items():
+                more = sum(len(_topic_name(instruments[instrument], stream.channel)) + 3 for stream in group)  # quotes and comma
+                if streams and length + more > CHARACTERS_PER_CONNECTION:
+                    plans.append(self._plan(market, streams))
+                    streams, length = [], 0
+                streams.extend(group)
+                length += more
+            plans.append(self._plan(market, streams))
+        return plans
+
+    def topic(self, market: str, data: bytes) -> str | None:
+        name = _name(data)
+        if name is not None:
+            return clean_text(name)
+        try:
+            found = _control(data).topic
+        except DECODE_ERRORS:
+            return None
+        return clean_text(found) if found is not None else None
+
+    def stream_of(self, market: str, topic: str, instruments: Instruments) -> Stream | None:
+        match = _TOPIC.fullmatch(topic)
+        if match is None:
+            return None
+        for instrument in instruments.values():
+            if instrument.native == match[3] and instrument.market == market and instrument.venue == self.id:
+                return Stream(instrument.id, _channel(match))
+        return None
+
+    def catalogue_key(self, url: str) -> str | None:
+        parts = urlsplit(url)
+        query = parse_qs(parts.query)
+        market = query.get("category", [""])[0]
+        if parts.path != CATALOGUE_PATH or market not in MARKETS:
+            return None
+        return _catalogue_key(market, query.get("cursor", [""])[0])
+
+    def snapshot_key(self, url: str) -> str | None:
+        """Books begin in-band: no session ever asks for one."""
+        return None
+
+    def session(self, plan: Plan, instruments: Instruments, listener: Listener, health: HealthBoard) -> Session:
+        return BybitSession(plan, instruments, listener, health)
+
+    def _plan(self, market: str, streams: Sequence[Stream]) -> Plan:
+        return Plan(self.id, market, f"{self._websocket}/{market}", tuple(streams))
+
+
+class _Quote:
+    """The best quote as depth-1 messages have left it; nan is an empty side. No update follows on `u` before a snapshot."""
+
+    __slots__ = ("ask", "ask_size", "bid", "bid_size", "u")
+
+    def __init__(self) -> None:
+        self.bid = self.ask = nan
+        self.bid_size = self.ask_size = 0.0
+        self.u = UNKNOWN
+
+
+class _Known:
+    """What an instrument's ticker messages have said so far; None: not yet."""
+
+    __slots__ = ("index", "interval_s", "mark", "next_ns", "open_interest", "rate", "single", "told_ns", "turnover", "volume")
+
+    def __init__(self, interval_s: int) -> None:
+        self.mark: float | None = None
+        self.index: float | None = None
+        self.rate: float | None = None
+        self.next_ns: Ns = 0
+        self.interval_s = interval_s
+        self.open_interest: float | None = None
+        self.single: float | None = None
+        self.volume: float | None = None
+        self.turnover: float | None = None
+        self.told_ns: Ns = -NEVER
+        """When mark and index were last told."""
+
+
+class BybitSession(BookSession):
+    """One connection of one category."""
+
+    def __init__(self, plan: Plan, instruments: Instruments, listener: Listener, health: HealthBoard) -> None:
+        super().__init__(plan, instruments, listener, health)
+        self._by_native = {
+            instrument.native: instrument
+            for instrument in instruments.values()
+            if instrument.venue == plan.venue and instrument.market == plan.market
+        }
+        self._handlers: dict[bytes, Handler] = {}
+        self._book_topics: dict[InstrumentId, str] = {}  # the depth that feeds a book: the first that is heard of
+        self._on_the_way: dict[InstrumentId, None] = {}  # books whose first subscription has just been sent
+        self._quotes: dict[InstrumentId, _Quote] = {}
+        self._known: dict[InstrumentId, _Known] = {}
+        self._heard: dict[Stream, None] = {}
+        self._declined: dict[Stream, str] = {}
+        self._ping_at_ns: Ns = NEVER
+
+    def pulse_period_ns(self) -> Ns | None:
+        channels = (Channel.TOUCH,) if self.plan.market == SPOT else (Channel.TICKER, Channel.TOUCH)
+        return min((PULSE_PERIODS[s.channel] for s in self.streams if s.channel in channels), default=None)
+
+    def opened(self, now: Ns) -> Sequence[Action]:
+        actions = super().opened(now)
+        self._ping_at_ns = now + PING_NS
+        self.due(self._ping_at_ns)
+        return actions
+
+    def wake(self, now: Ns) -> Sequence[Action]:
+        actions = super().wake(now)
+        if not self.pulse.alive:
+            return actions
+        if now >= self._ping_at_ns:
+            self._ping_at_ns = now + PING_NS
+            actions = [*actions, Send('{"op":"ping"}')]
+        self.due(self._ping_at_ns)
+        return actions
+
+    def subscribe(self, add: Sequence[Stream], drop: Sequence[Stream]) -> Sequence[Send]:
+        self._handlers.clear()
+        sends = self._requests("unsubscribe", drop)
+        for stream in drop:
+            self._heard.pop(stream, None)
+            self._declined.pop(stream, None)
+            if stream.channel is Channel.BOOK:
+                self._book_topics.pop(stream.instrument, None)
+                self._on_the_way.pop(stream.instrument, None)
+            elif stream.channel is Channel.TOUCH:
+                self._quotes.pop(stream.instrument, None)
+            elif stream.channel is Channel.TICKER:
+                self._known.pop(stream.instrument, None)
+        for stream in add:
+            instrument = self.instruments[stream.instrument]
+            self._by_native[instrument.native] = instrument
+            if stream.channel is Channel.BOOK:
+                self._on_the_way[stream.instrument] = None
+        return sends + self._requests("subscribe", add)
+
+    def request_book(self, feed: BookFeed) -> Sequence[Action]:
+        """A fresh snapshot comes with a fresh subscription; asked for again when none has come."""
+        instrument = feed.instrument.id
+        if feed.book.state is BookState.SYNCED:
+            return NOTHING
+        feed.resync_at_ns = feed.resynced_ns + FIRST_DATA_NS
+        self.due(feed.resync_at_ns)
+        if instrument in self._on_the_way:
+            del self._on_the_way[instrument]
+            return NOTHING
+        return self._again(feed.stream)
+
+    def frame(self, data: bytes, now: Ns) -> Sequence[Action]:
+        start = data.find(_KEY)
+        end = data.find(b'"', start + _NAME_FROM, start + _NAME_LIMIT) if start >= 0 else -1
+        if end < 0:
+            return self._said(data, now)
+        name = data[start + _NAME_FROM : end]
+        handler = self._handlers.get(name)
+        return handler(data, now) if handler is not None else self._first(name, data, now)
+
+    def answer(self, key: str, body: bytes | FetchError, now: Ns) -> Sequence[Action]:
+        """This session asks for nothing over REST."""
+        return NOTHING
+
+    def refused(self, data: bytes, now: Ns) -> Sequence[Action]:
+        match = _TOPIC.fullmatch((_name(data) or b"").decode("ascii", "replace"))
+        instrument = self._by_native.get(match[3]) if match is not None else None
+        if match is None or instrument is None:
+            return NOTHING
+        stream = Stream(instrument.id, _channel(match))
+        if stream not in self.streams:
+            return NOTHING
+        self.board.stream(stream).quarantined += 1
+        if stream.channel is Channel.BOOK:
+            owner = self._book_topics.get(instrument.id, match[0])
+            return self.resync(self.feeds[instrument.id], "decode", now) if owner == match[0] else NOTHING
+        if stream.channel is Channel.TICKER and self._known.pop(instrument.id, None) is not None:
+            return self._again(stream)  # a change may have been lost, and only a snapshot says everything
+        return NOTHING
+
+    def tell(self, stream: Stream, now: Ns) -> None:
+        declined = self._declined.get(stream)
+        if declined is None or self.link not in (LinkState.NOT_READY, LinkState.READY):
+            super().tell(stream, now)
+            return
+        feed = self.feeds.get(stream.instrument)
+        state = feed.book.state if feed is not None and stream.channel is Channel.BOOK else BookState.EMPTY
+        self.listener.on_status(stream, Status(LinkState.NOT_READY, state, declined), now)
+
+    def _requests(self, op: str, streams: Sequence[Stream]) -> list[Send]:
+        """One request an instrument, so that a symbol the venue does not know takes no other down with it."""
+        groups: dict[InstrumentId, list[str]] = {}
+        for stream in streams:
+            groups.setdefault(stream.instrument, []).append(self._topic(stream))
+        return [
+            Send(msgspec.json.encode({"op": op, "args": topics[at : at + ARGS_PER_MESSAGE]}).decode())
+            for topics in groups.values()
+            for at in range(0, len(topics), ARGS_PER_MESSAGE)
+        ]
+
+    def _topic(self, stream: Stream) -> str:
+        own = self._book_topics.get(stream.instrument) if stream.channel is Channel.BOOK else None
+        return own or _topic_name(self.instruments[stream.instrument], stream.channel)
+
+    def _again(self, stream: Stream) -> list[Send]:
+        """Subscribe anew. What comes next counts as the stream's first data."""
+        self._handlers.clear()
+        self._heard.pop(stream, None)
+        return self._requests("unsubscribe", (stream,)) + self._requests("subscribe", (stream,))
+
+    def _first(self, name: bytes, data: bytes, now: Ns) -> Sequence[Action]:
+        """A topic without a handler: the first message of a stream, or one that nobody asked for."""
+        topic = name.decode("ascii", "replace")
+        match = _TOPIC.fullmatch(topic)
+        instrument = self._by_native.get(match[3]) if match is not None else None
+        if match is None or instrument is None:
+            return self._ignored(now)
+        stream = Stream(instrument.id, _channel(match))
+        if stream not in self.streams:
+            return self._ignored(now)
+        if stream.channel is Channel.BOOK and self._book_topics.setdefault(instrument.id, topic) != topic:
+            return self._ignored(now)
+        handler = self._handler(instrument, stream, topic)
+        actions = handler(data, now)
+        self._handlers[name] = handler
+        self._heard[stream] = None
+        if self._declined.pop(stream, None) is not None:
+            self.tell(stream, now)
+        self.alive(now)
+        return actions
+
+    def _ignored(self, now: Ns) -> Sequence[Action]:
+        """A stream that nobody asked for: it is a sign of life and no more."""
+        self.pulse.last_ns = now
+        self.board.ignored += 1
+        return NOTHING
+
+    def _handler(self, instrument: Instrument, stream: Stream, topic: str) -> Handler:
+        health = self.board.stream(stream)
+        if stream.channel is Channel.BOOK:
+            return self._book(self.feeds[instrument.id], topic)
+        if stream.channel is Channel.TOUCH:
+            return self._touch(instrument, health, topic)
+        if stream.channel is Channel.TRADE:
+            return self._trade(instrument, health, topic)
+        if stream.channel is Channel.TICKER:
+            return self._ticker(instrument, health, topic)
+        return self._liquidation(instrument, health, topic)
+
+    def _said(self, data: bytes, now: Ns) -> Sequence[Action]:
+        """What is no market data. A pong is no sign of life: the server answers pings while its data stand still."""
+        message = _control(data)
+        if message.topic is not None:
+            name = message.topic.encode()
+            handler = self._handlers.get(name)
+            return handler(data, now) if handler is not None else self._first(name, data, now)
+        if message.success is False:
+            self._decline(message, now)
+        elif message.success is None and not message.op:
+            self.board.ignored += 1
+        return NOTHING
+
+    def _decline(self, message: _Control, now: Ns) -> None:
+        """An error. It fails a whole request, that is every stream of an instrument it names; without a name, all unheard."""
+        text = clean_text(message.ret_msg, 200)
+        named = _ANY_TOPIC.findall(message.ret_msg)
+        hit = [
+            stream
+            for stream in (self.streams if message.op != "unsubscribe" else ())
+            if stream not in self._heard and (not named or self.instruments[stream.instrument].native in named)
+        ]
+        reason = text[:64]
+        if not hit or any(self._declined.get(stream) != reason for stream in hit):
+            self.board.say(f"{self.plan.venue} {self.plan.market}: {clean_text(message.op)} failed: {text}", now)
+        for stream in hit:
+            self._declined[stream] = reason
+            self.tell(stream, now)
+
+    def _book(self, feed: BookFeed, topic: str) -> Handler:
+        book, leg, pulse, listener = feed.book, feed.leg, self.pulse, self.listener
+        seen, apply, decode, synced = feed.health.seen, feed.book.apply, _book, BookState.SYNCED
+        depth = int(topic.split(".")[1])
+        until_sweep = SWEEP_EVERY
+
+        def message(data: bytes, now: Ns) -> Sequence[Action]:
+            nonlocal until_sweep
+            frame = decode(data)
+            if frame.topic != topic:
+                raise BadFrame("a book's frame names two topics")
+            seen(len(data), now)
+            pulse.last_ns = now
+            at = frame.ts * MS
+            if at:
+                leg.raw_ns = now - at
+                leg.fresh = True
+            update = frame.data
+            u = update.u
+            if frame.type == "delta" and u == feed.chain + 1 and book.state is synced:
+                feed.chain = u
+                apply(update.b, update.a, update.seq, at, now)
+                until_sweep -= 1
+                if not until_sweep:
+                    until_sweep = SWEEP_EVERY
+                    _sweep(feed, depth)
+                if book.crossed_ns:
+                    self.changed(feed, now)
+                else:
+                    listener.on_book(book, now)
+                return NOTHING
+            return self._out_of_line(feed, frame, depth, now)
+
+        return message
+
+    def _out_of_line(self, feed: BookFeed, frame: _BookFrame, depth: int, now: Ns) -> Sequence[Action]:
+        """A snapshot, an update sent twice, one of a book without a snapshot, or the proof of a gap."""
+        book, update = feed.book, frame.data
+        if frame.type == "snapshot":
+            if update.u == 1 or update.seq < book.seq:
+                book.touch_seq = -1  # the service has started over: an older count says nothing about what is newer
+            feed.chain = update.u
+            book.replace(update.b, update.a, update.seq, frame.ts * MS, now)
+            _sweep(feed, depth)
+            self.synced(feed, now)
+            return NOTHING
+        if book.state is not BookState.SYNCED or update.u == feed.chain:
+            feed.health.ignored += 1
+            return NOTHING
+        return self.gap(feed, now)
+
+    def _touch(self, instrument: Instrument, health: StreamHealth, topic: str) -> Handler:
+        pulse, listener, decode, seen = self.pulse, self.listener, _book, health.seen
+        known = self._quotes.setdefault(instrument.id, _Quote())
+        feed = self.feeds.get(instrument.id)
+
+        def message(data: bytes, now: Ns) -> Sequence[Action]:
+            frame = decode(data)
+            if frame.topic != topic:
+                raise BadFrame("a best quote's frame names two topics")
+            seen(len(data), now)
+            pulse.last_ns = now
+            update = frame.data
+            if frame.type == "snapshot":
+                known.bid, known.bid_size = _best(update.b, nan, 0.0)
+                known.ask, known.ask_size = _best(update.a, nan, 0.0)
+            elif update.u == known.u + 1:
+                known.bid, known.bid_size = _best(update.b, known.bid, known.bid_size)
+                known.ask, known.ask_size = _best(update.a, known.ask, known.ask_size)
+            else:
+                known.u = UNKNOWN
+                health.ignored += 1
+                return NOTHING
+            known.u = update.u
+            if feed is None:
+                return NOTHING
+            at = frame.ts * MS
+            if at:
+                feed.leg.raw_ns = now - at
+                feed.leg.fresh = True
+            book = feed.book
+            if book.touch(known.bid, known.bid_size, known.ask, known.ask_size, update.seq, at, now):
+                if book.crossed_ns:
+                    self.changed(feed, now)
+                else:
+                    listener.on_touch(book, now)
+            return NOTHING
+
+        return message
+
+    def _trade(self, instrument: Instrument, health: StreamHealth, topic: str) -> Handler:
+        pulse, on_trade, decode, seen = self.pulse, self.listener.on_trade, _trade, health.seen
+
+        def message(data: bytes, now: Ns) -> Sequence[Action]:
+            frame = decode(data)
+            if frame.topic != topic:
+                raise BadFrame("a trade's frame names two topics")
+            seen(len(data), now)
+            pulse.last_ns = now
+            for fill in frame.data:
+                side: Literal["buy", "sell"] = "buy" if fill.S == "Buy" else "sell"
+                on_trade(instrument, Trade(fill.p, fill.v, side, fill.T * MS, clean_text(fill.i), fill.BT), now)
+            return NOTHING
+
+        return message
+
+    def _ticker(self, instrument: Instrument, health: StreamHealth, topic: str) -> Handler:
+        pulse, decode, seen = self.pulse, _ticker, health.seen
+        known = self._known.setdefault(instrument.id, _Known(instrument.funding_interval_s))
+        derivative = instrument.kind is not Kind.SPOT
+
+        def message(data: bytes, now: Ns) -> Sequence[Action]:
+            frame = decode(data)
+            if frame.topic != topic:
+                raise BadFrame("a ticker's frame names two topics")
+            seen(len(data), now)
+            pulse.last_ns = now
+            new, at = frame.data, frame.ts * MS
+            if derivative:
+                self._tell_prices(instrument, known, new, at, now)
+                self._tell_funding(instrument, known, new, at, now)
+                self._tell_open_interest(instrument, known, new, at, now)
+            if new.volume24h != "" or new.turnover24h != "":
+                self._tell_volume(instrument, known, new, at, now)
+            return NOTHING
+
+        return message
+
+    def _tell_prices(self, instrument: Instrument, known: _Known, new: _Ticker, at: Ns, now: Ns) -> None:
+        """Mark and index go together: a message that mentions one says that the other still holds."""
+        changed = False
+        if new.markPrice != "" and new.markPrice != known.mark:
+            known.mark = new.markPrice
+            changed = True
+        if new.indexPrice != "" and new.indexPrice != known.index:
+            known.index = new.indexPrice
+            changed = True
+        if not changed and now - known.told_ns < RESTATE_NS:
+            return
+        known.told_ns = now
+        if known.mark is not None:
+            self.listener.on_metric(instrument, Mark(known.mark, at), now)
+        if known.index:
+            self.listener.on_metric(instrument, Index(known.index, at), now)
+
+    def _tell_funding(self, instrument: Instrument, known: _Known, new: _Ticker, at: Ns, now: Ns) -> None:
+        rate, next_ms, hours = new.fundingRate, new.nextFundingTime, new.fundingIntervalHour
+        if (rate == "" and next_ms == "" and hours == "") or instrument.kind is not Kind.PERP:
+            return
+        before = known.rate, known.next_ns, known.interval_s
+        if rate != "":
+            known.rate = rate
+        if next_ms != "":
+            known.next_ns = next_ms * MS
+        if hours:
+            known.interval_s = round(hours * 3600)
+        if known.rate is not None and before != (known.rate, known.next_ns, known.interval_s):
+            self.listener.on_metric(instrument, Funding(known.rate, known.interval_s, known.next_ns, at), now)
+
+    def _tell_open_interest(self, instrument: Instrument, known: _Known, new: _Ticker, at: Ns, now: Ns) -> None:
+        """`openInterest` counts both sides; where the one-sided figure is sent too, that is taken."""
+        if new.openInterest == "" and new.singleOpenInterest == "":
+            return
+        if new.singleOpenInterest != "":
+            known.single = new.singleOpenInterest
+        size = known.single
+        if size is None and new.openInterest != "":
+            size = new.openInterest / 2
+        if size is not None and size != known.open_interest:
+            known.open_interest = size
+            self.listener.on_metric(instrument, OpenInterest(size, at), now)
+
+    def _tell_volume(self, instrument: Instrument, known: _Known, new: _Ticker, at: Ns, now: Ns) -> None:
+        """Inverse contracts count volume in USD and turnover in coin."""
+        before = known.volume, known.turnover
+        if new.volume24h != "":
+            known.volume = new.volume24h
+        if new.turnover24h != "":
+            known.turnover = new.turnover24h
+        volume, turnover = known.volume, known.turnover
+        if volume is None or turnover is None or before == (volume, turnover):
+            return
+        base, in_quote = (turnover, volume) if instrument.contract is Contract.INVERSE else (volume, turnover)
+        self.listener.on_metric(instrument, Stats24h(base, in_quote, at), now)
+
+    def _liquidation(self, instrument: Instrument, health: StreamHealth, topic: str) -> Handler:
+        pulse, listener, decode, seen = self.pulse, self.listener, _close, health.seen
+
+        def message(data: bytes, now: Ns) -> Sequence[Action]:
+            frame = decode(data)
+            if frame.topic != topic:
+                raise BadFrame("a liquidation's frame names two topics")
+            seen(len(data), now)
+            pulse.last_ns = now
+            for close in frame.data:
+                position: Literal["long", "short"] = "long" if close.S == "Buy" else "short"  # the position's side
+                listener.on_metric(instrument, Liquidation(position, close.p, close.v, close.T * MS), now)
+            return NOTHING
+
+        return message
+
+
+def _name(data: bytes) -> bytes | None:
+    """The topic of a frame wherever its key stands; None where the bytes show none."""
+    start = data.find(_KEY)
+    if start < 0:
+        return None
+    end = data.find(b'"', start + _NAME_FROM, start + _NAME_LIMIT)
+    return data[start + _NAME_FROM : end] if end > 0 else None
+
+
+def _channel(match: re.Match[str]) -> Channel:
+    if match[2]:
+        return CHANNEL_OF[match[2]]
+    return Channel.TOUCH if match[1] == "1" else Channel.BOOK
+
+
+def _topic_name(instrument: Instrument, channel: Channel) -> str:
+    return f"{TOPICS[instrument.market, channel]}.{instrument.native}"
+
+
+def _best(levels: Sequence[tuple[float, float]], price: float, size: float) -> tuple[float, float]:
+    """The one level of a side after `levels`: a size of 0 removes it, any other takes its place."""
+    for at, held in levels:
+        if held:
+            price, size = at, held
+        elif at == price:
+            price, size = nan, 0.0
+    return price, size
+
+
+def _sweep(feed: BookFeed, depth: int) -> None:
+    """Drop levels beyond the depth subscribed to: the venue no longer says when they change."""
+    for side in (feed.book.bids, feed.book.asks):
+        if len(side) > depth:
+            side.replace(side.levels(depth))
+
+
+def _catalogue_key(market: str, cursor: str) -> str:
+    return f"instruments:{market}:{clean_text(cursor, 200)}" if cursor else f"instruments:{market}"
+
+
+def _catalogue_fetch(market: str, cursor: str) -> Fetch:
+    more = f"&cursor={quote(cursor, safe='')}" if cursor else ""
+    return Fetch(_catalogue_key(market, cursor), f"{CATALOGUE_PATH}?category={market}&limit=1000{more}", 1, 1)
+
+
+def _market_of(key: str) -> str | None:
+    head, _, rest = key.partition(":")
+    market = rest.partition(":")[0]
+    return market if head == "instruments" and market in MARKETS else None
+
+
+def _instrument(market: str, raw: msgspec.Raw) -> Instrument | None:
+    """One row of an instruments-info answer; None unless it trades and every fact is there."""
+    try:
+        row = _symbol(raw)
+    except DECODE_ERRORS:
+        return None
+    found = _CONTRACTS.get((market, row.contractType))
+    if found is None or row.status != "Trading" or row.isPreListing or re.fullmatch(_SYMBOL, row.symbol) is None:
+        return None
+    kind, contract = found
+    lot = row.lotSizeFilter.basePrecision if market == SPOT else row.lotSizeFilter.qtyStep
+    least = row.lotSizeFilter.minOrderAmt if market == SPOT else row.lotSizeFilter.minNotionalValue
+    expiry_ns = (row.deliveryTime or 0) * MS if kind is Kind.FUTURE else 0
+    settle = "" if market == SPOT else row.settleCoin
+    if not lot or (kind is Kind.FUTURE) != bool(expiry_ns) or settle != _settle(row, market):
+        return None
+    try:
+        name = symbols.instrument_id(Bybit.id, row.baseCoin, row.quoteCoin, settle, expiry_ns)
+    except InputError:
+        return None
+    return Instrument(
+        id=name,
+        venue=Bybit.id,
+        market=market,
+        native=row.symbol,
+        base=row.baseCoin,
+        quote=row.quoteCoin,
+        settle=settle,
+        kind=kind,
+        contract=contract,
+        tick=row.priceFilter.tickSize,
+        lot=lot,
+        min_notional=least or 0.0,
+        expiry_ns=expiry_ns,
+        funding_interval_s=60 * row.fundingInterval if kind is Kind.PERP else 0,
+    )
+
+
+def _settle(row: _Symbol, market: str) -> str:
+    """What the category must settle in; another coin would be a contract that is not understood."""
+    return {SPOT: "", LINEAR: row.quoteCoin, INVERSE: row.baseCoin}[market]

@@ -1,0 +1,59 @@
+"""What a user may set about the program itself: where it keeps its things. The numbers' settings are `analytics/settings.py`.
+
+Places follow the platform's own rules (platformdirs, which honours XDG_*). Nothing is created here.
+"""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+from platformdirs import user_config_path, user_data_path, user_state_path
+
+from feeds.errors import InputError
+
+APP: Final = "arbtop"
+
+Place = Annotated[str, Meta(max_length=1024)]
+"""A directory: absolute, under `~/`, or empty for the default."""
+
+
+class Paths(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[paths]`: directories, absolute or under ~/. An empty one is the default."""
+
+    state: Place = ""
+    recordings: Place = ""
+    exports: Place = ""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            place = getattr(self, name)
+            if not place.isprintable():
+                raise ValueError(f"{name} holds a control character")
+            if place and not place.startswith(("/", "~/")) and place != "~":
+                raise ValueError(f"{name} must be absolute or begin with ~/")
+
+    def state_dir(self) -> Path:
+        """Where the alert log and what the program remembers live. Raises InputError without a home directory, as all three do."""
+        return _expand(self.state) if self.state else user_state_path(APP, appauthor=False)
+
+    def recordings_dir(self) -> Path:
+        """Where an import goes without `--output`, and where a replay looks for a name that is not here."""
+        return _expand(self.recordings) if self.recordings else user_data_path(APP, appauthor=False) / "recordings"
+
+    def export_path(self, path: Path) -> Path:
+        """A plain file name goes to the directory of exports, if one is set; a path is taken as it is."""
+        if self.exports and path.parent == Path() and path.name not in ("", ".."):
+            return _expand(self.exports) / path
+        return path
+
+
+def default_config_path() -> Path:
+    """The configuration file that is read when none is named."""
+    return user_config_path(APP, appauthor=False) / "config.toml"
+
+
+def _expand(place: str) -> Path:
+    try:
+        return Path(place).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"[paths] {place}: there is no home directory; write an absolute path") from error
