@@ -27,7 +27,7 @@ Piece: TypeAlias = tuple[Column, Column, Column]
 offset), the last the mean itself (exact also where the newest sample is a spike that an older one cancels)."""
 _T = TypeVar("_T", bound=np.generic)
 
-_BLOCK: int = 8192  # samples: 64 KB a column; 1e6 samples take 65 ms instead of 160 (measured)
+_BLOCK: int = 8192  # samples: 64 KB a column, half the time of one pass over 1e6 (measured)
 _NOTHING: float = 1e-200  # a weight that no sample in a ring can feel; products below it would be denormal, and slow
 
 

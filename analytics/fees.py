@@ -15,7 +15,7 @@ from feeds.model import Contract, Instrument, InstrumentId, Kind, VenueId
 TIERS = ("vip0", "none")
 """The lowest public tier, and no fees at all."""
 RATE_LIMIT = 0.1
-"""A rate of a tenth of the notional or more is a slip of units."""
+"""A rate above a tenth of the notional is a slip of units."""
 CROSSINGS_LOCKED, CROSSINGS_UNWOUND = 1, 2
 """How often each leg pays: spot to spot is left as it stands, anything else must be unwound (desk.md F1)."""
 
@@ -82,7 +82,7 @@ class FeeSchedule:
         confirmed: whether the user has said that the tier is theirs.
 
     Raises:
-        ValueError: an unknown tier, a key that names nothing, a rate that is no number or a tenth and more.
+        ValueError: an unknown tier, a key that names nothing, a rate that is no number or above a tenth.
     """
 
     def __init__(self, tier: str = "vip0", overrides: Mapping[str, float] | None = None, confirmed: bool = False) -> None:
@@ -92,7 +92,7 @@ class FeeSchedule:
         self.confirmed = confirmed
         self.overrides: Mapping[InstrumentId | str, float] = dict(overrides or {})
         for key, rate in self.overrides.items():
-            if not isfinite(rate) or abs(rate) >= RATE_LIMIT:
+            if not isfinite(rate) or abs(rate) > RATE_LIMIT:
                 raise ValueError(f"fee of {key!r}: {rate} of the notional cannot be; 7.5 bp are 0.00075")
             if "/" not in key and key not in _CLASS_NAMES:
                 raise ValueError(

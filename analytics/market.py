@@ -5,10 +5,11 @@ One owner, the engine; nothing here reads a clock. A figure whose input is not f
 
 from math import exp, nan
 
-from analytics.book_metrics import Band, bands, impact_mid
+from analytics.book_metrics import Band, bands
 from analytics.settings import AnalyticsSettings
 from analytics.spread import Quote, mark_index_bps, premium_bps
 from analytics.statistic import Statistic
+from analytics.walk import fill, spend
 from feeds.model import SECOND, BookState, Funding, Instrument, Kind, LinkState, Ns, Status, Trade
 from feeds.orderbook import OrderBook
 
@@ -16,6 +17,8 @@ INDEX_MAX_AGE_NS: Ns = 10 * SECOND
 NO_STATUS = Status(LinkState.CONNECTING, BookState.EMPTY)
 DEPTH_BPS = (1.0, 5.0)
 """Widths whose dollar depth is shown beside the imbalance band's."""
+BEYOND = 1.05
+"""The bands are cut from a little more than the widest, which shows whether the book goes on beyond it."""
 
 
 class Market:
@@ -103,13 +106,15 @@ class Market:
             self.obi = nan
             self.premium.gap()
             return
-        sides = book.within(2 * self._widths[-1])
+        sides = book.within(BEYOND * self._widths[-1])
         self.bands = bands(*sides, self._widths, self.instrument)
         self._smooth(now, self.bands[self._widths.index(self._settings.obi.band_bps)].imbalance.value)
         if self.index is None or self.instrument.kind is Kind.SPOT:
             return
-        middle = impact_mid(*sides, self._settings.premium.impact_notional, self.instrument)
-        self.premium.push(now, premium_bps(middle, self.index, now).value_bps)
+        notional = self._settings.premium.impact_notional
+        sold = fill(book.bid_levels, spend, self.instrument, notional)
+        bought = fill(book.ask_levels, spend, self.instrument, notional)
+        self.premium.push(now, premium_bps((sold.price + bought.price) / 2, self.index, now).value_bps)
 
     def _smooth(self, now: Ns, imbalance: float) -> None:
         if imbalance != imbalance:

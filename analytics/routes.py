@@ -14,13 +14,12 @@ from analytics.fees import FeeSchedule
 from analytics.market import Market
 from analytics.settings import AnalyticsSettings, Guards
 from analytics.tracker import RouteQuote, Tracker
-from analytics.walk import Executable, execute, round_down, spend, take
+from analytics.walk import Executable, execute, fill, round_down, spend, take
 from feeds.model import MS, Kind, Ns
 from feeds.orderbook import OrderBook
 
 DOLLARS = frozenset({"USD", "USDT", "USDC"})
 """Quotes whose unit is taken for a dollar when a size is cut, and for nothing else."""
-SHALLOW, DEEPEST = 16, 4_096
 EXECUTABLE_LEVELS = 256
 
 
@@ -217,18 +216,10 @@ class Route:
             return self._quote(ask, bid, base, scales)
         if buy.quote not in DOLLARS:
             return "fx"
-        bought = spend((), buy, size)
-        for count in _counts():
-            bought = spend(buy_book.levels(count)[1], buy, size)
-            if bought.complete:
-                break
+        bought = fill(buy_book.ask_levels, spend, buy, size)
         if not bought.complete:
             return "depth"
-        sold = take((), sell, bought.base)
-        for count in _counts():
-            sold = take(sell_book.levels(count)[0], sell, bought.base)
-            if sold.complete:
-                break
+        sold = fill(sell_book.bid_levels, take, sell, bought.base)
         if not sold.complete:
             return "depth"
         if size < self._settings.guards.min_leg_usd:
@@ -265,9 +256,8 @@ class Route:
         scales = self.scales(now)
         if buy_book is None or sell_book is None:
             return Bailout(nan, nan)
-        bids, asks = buy_book.levels(DEEPEST)[0], sell_book.levels(DEEPEST)[1]
-        back = take(bids, self.buy.instrument, quote.base)
-        cover = take(asks, self.sell.instrument, quote.base)
+        back = fill(buy_book.bid_levels, take, self.buy.instrument, quote.base)
+        cover = fill(sell_book.ask_levels, take, self.sell.instrument, quote.base)
         out = (cover.price * scales.sell - back.price * scales.buy) / (quote.buy_price * scales.buy) * 1e4
         return Bailout(out, quote.in_bps - out - self.fees_bps)
 
@@ -278,8 +268,8 @@ class Route:
         if buy_book is None or sell_book is None or scales.axis is Axis.RAW or self.fees_bps != self.fees_bps:
             return None
         return execute(
-            buy_book.levels(EXECUTABLE_LEVELS)[1],
-            sell_book.levels(EXECUTABLE_LEVELS)[0],
+            buy_book.ask_levels(EXECUTABLE_LEVELS),
+            sell_book.bid_levels(EXECUTABLE_LEVELS),
             self.buy.instrument,
             self.sell.instrument,
             buy_scale=scales.buy,
@@ -297,8 +287,3 @@ class Route:
 
 def _fresh_mark(market: Market, now: Ns) -> bool:
     return market.mark is not None and now - market.mark.recv_ns <= 10_000 * MS
-
-
-def _counts() -> Sequence[int]:
-    """How many levels to read before giving up: few at first, since a size rarely goes deep."""
-    return (SHALLOW, 16 * SHALLOW, DEEPEST)

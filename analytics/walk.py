@@ -5,7 +5,7 @@ instrument. An average price is quote units over base units, which is right for 
 extrapolated beyond what is visible.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import floor, nan
 from typing import Literal, NamedTuple
 
@@ -57,6 +57,22 @@ def take(levels: Levels, instrument: Instrument, base: float) -> Fill:
         filled += level
         quote += level * price
     return Fill(nan, filled, quote, False, worst)
+
+
+DEPTHS = (16, 256, 4_096)
+"""How many levels are read for a fill before it is given up: few at first, since a size rarely goes deep."""
+
+
+def fill(
+    levels: Callable[[int], Levels], walk: Callable[[Levels, Instrument, float], Fill], instrument: Instrument, size: float
+) -> Fill:
+    """`spend` or `take` on a book's side, reading no more of it than the size needs. `levels(n)` gives the n best."""
+    found = walk(levels(DEPTHS[0]), instrument, size)
+    for count in DEPTHS[1:]:
+        if found.complete:
+            break
+        found = walk(levels(count), instrument, size)
+    return found
 
 
 Binding = Literal["edge", "depth", "capital", "inventory"]

@@ -96,7 +96,8 @@ class TwoMinuteHistogram:
 
     def add(self, value_ns: int, now: Ns) -> None:
         if now >= self._turn_ns:
-            self._old, self._now = self._now, Histogram()
+            stale = now >= self._turn_ns + 60 * SECOND
+            self._old, self._now = Histogram() if stale else self._now, Histogram()
             self._turn_ns = now + 60 * SECOND
         self._now.add(value_ns)
 
@@ -191,6 +192,9 @@ class LegHealth:
 
     def sample(self, now: Ns, offset: tuple[int, int] | None) -> None:
         """One 100 ms boundary: judge the newest frame against the median so far, then let it into the median."""
+        if self._times and self._times[0] < now - MEDIAN_SPAN_NS:  # one a boundary is enough: no more came in
+            self._times.popleft()
+            self._sorted.remove(self._values.popleft())
         if self.fresh:
             self.fresh = False
             raw = self.raw_ns
@@ -201,9 +205,8 @@ class LegHealth:
             self._times.append(now)
             if offset is not None:
                 self.lag_ns, self.lag_error_ns = float(raw + offset[0]), float(offset[1])
-        if self._times and self._times[0] < now - MEDIAN_SPAN_NS:
-            self._times.popleft()
-            self._sorted.remove(self._values.popleft())
+        if offset is None:
+            self.lag_ns = self.lag_error_ns = nan
         if self.late_ns == self.late_ns:
             self.samples += 1
             self.late_samples += self.late_ns > LATE_NS

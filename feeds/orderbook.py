@@ -64,8 +64,9 @@ class Side:
 
     def best(self) -> tuple[float, float]:
         """(price, size) of the best level; (nan, 0.0) when the side is empty."""
-        band, sizes, sign = self._band, self._sizes, self.sign
+        sizes, sign = self._sizes, self.sign
         while True:
+            band = self._band
             while band:
                 price = sign * band[-1]
                 size = sizes[price]
@@ -80,6 +81,12 @@ class Side:
 
     def levels(self, count: int) -> list[tuple[float, float]]:
         """Up to `count` best levels, best first: fewer only when the side holds no more."""
+        if count <= 0:
+            return []
+        if count >= len(self._sizes):  # everything, and the band stays as short as updates like it
+            live = [(price, size) for price, size in self._sizes.items() if size]
+            live.sort(reverse=self.sign > 0)
+            return live
         while True:
             sizes, sign = self._sizes, self.sign
             out = []
@@ -213,9 +220,12 @@ class OrderBook:
         self._settle(seq, venue_ns, now)
 
     def touch(self, bid: float, bid_size: float, ask: float, ask_size: float, seq: int, venue_ns: Ns, now: Ns) -> bool:
-        """Lay a best quote that is newer than the book over it; an older one is ignored (False). nan is an empty side."""
+        """Lay a best quote newer than the book over it; an older one is ignored (False). nan or size 0 is an empty side."""
         if seq <= self.seq or seq < self.touch_seq or self.state is not BookState.SYNCED:
             return False
+        if not (bid > 0.0 < bid_size and ask > 0.0 < ask_size):
+            bid, bid_size = (bid, bid_size) if bid > 0.0 < bid_size else (nan, 0.0)
+            ask, ask_size = (ask, ask_size) if ask > 0.0 < ask_size else (nan, 0.0)
         self.touch_seq = seq
         self.touch_bid, self.touch_bid_size = bid, bid_size
         self.touch_ask, self.touch_ask_size = ask, ask_size
@@ -229,16 +239,17 @@ class OrderBook:
         """Best bid and ask of the levels alone, without the touch over them: for checks against the venue's own quote."""
         return self.bids.best(), self.asks.best()
 
+    def bid_levels(self, count: int) -> list[tuple[float, float]]:
+        """Up to `count` best bids, the touch laid over them; empty unless published."""
+        return self._read(self.bids, count, self.touch_bid, self.touch_bid_size)
+
+    def ask_levels(self, count: int) -> list[tuple[float, float]]:
+        """Up to `count` best asks, the touch laid over them; empty unless published."""
+        return self._read(self.asks, count, self.touch_ask, self.touch_ask_size)
+
     def levels(self, count: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
         """Up to `count` levels a side, best first, the touch laid over them; empty lists unless published."""
-        if not self.published:
-            return [], []
-        if self.touch_seq <= self.seq:
-            return self.bids.levels(count), self.asks.levels(count)
-        return (
-            _under_touch(self.bids.levels(count + 1), self.touch_bid, self.touch_bid_size, 1)[:count],
-            _under_touch(self.asks.levels(count + 1), self.touch_ask, self.touch_ask_size, -1)[:count],
-        )
+        return self.bid_levels(count), self.ask_levels(count)
 
     def within(self, bps: float) -> tuple[list[float], list[float], list[float], list[float]]:
         """Bid prices, bid sizes, ask prices, ask sizes within `bps` of mid, best first; empty unless published on both sides.
@@ -248,19 +259,34 @@ class OrderBook:
         mid = self.mid
         if mid != mid:
             return [], [], [], []
-        bid_prices, bid_sizes = self.bids.until(mid * (1 - bps / 1e4))
-        ask_prices, ask_sizes = self.asks.until(mid * (1 + bps / 1e4))
+        lowest, highest = mid * (1 - bps / 1e4), mid * (1 + bps / 1e4)
+        bid_prices, bid_sizes = self.bids.until(lowest)
+        ask_prices, ask_sizes = self.asks.until(highest)
         if self.touch_seq > self.seq:
-            under = _under_touch(list(zip(bid_prices, bid_sizes, strict=True)), self.touch_bid, self.touch_bid_size, 1)
-            bid_prices, bid_sizes = _split(under)
-            under = _under_touch(list(zip(ask_prices, ask_sizes, strict=True)), self.touch_ask, self.touch_ask_size, -1)
-            ask_prices, ask_sizes = _split(under)
+            _lay_over(bid_prices, bid_sizes, self.touch_bid, self.touch_bid_size, 1, lowest)
+            _lay_over(ask_prices, ask_sizes, self.touch_ask, self.touch_ask_size, -1, highest)
         return bid_prices, bid_sizes, ask_prices, ask_sizes
 
     @property
     def mid(self) -> float:
         """Middle of the touch in quote units; nan unless published with both sides."""
         return (self.bid + self.ask) / 2
+
+    def _read(self, side: Side, count: int, price: float, size: float) -> list[tuple[float, float]]:
+        if not self.published or count <= 0:
+            return []
+        if self.touch_seq <= self.seq:
+            return side.levels(count)
+        if price != price:
+            return []
+        sign, key = side.sign, side.sign * price
+        asked = count
+        while True:  # more are read while the quote hides some of them
+            held = side.levels(asked)
+            shown = [level for level in held if sign * level[0] < key]
+            if len(shown) >= count - 1 or len(held) < asked:
+                return [(price, size), *shown[: count - 1]]
+            asked *= 2
 
     def _settle(self, seq: int, venue_ns: Ns, now: Ns) -> None:
         self.seq = seq
@@ -288,13 +314,15 @@ class OrderBook:
         self.version += 1
 
 
-def _under_touch(levels: list[tuple[float, float]], price: float, size: float, sign: int) -> list[tuple[float, float]]:
-    """`levels` best first with a newer best quote over them: what is better than it is gone, its price has its size."""
-    if price != price:
-        return []
+def _lay_over(prices: list[float], sizes: list[float], price: float, size: float, sign: int, limit: float) -> None:
+    """Put a newer best quote on top of a side cut at `limit`: what is not worse than it goes, all of it if it lies beyond."""
     key = sign * price
-    return [(price, size), *((at, held) for at, held in levels if sign * at < key)]
-
-
-def _split(levels: list[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    return [price for price, _ in levels], [size for _, size in levels]
+    if key < sign * limit:
+        prices.clear()
+        sizes.clear()
+        return
+    hidden = 0
+    while hidden < len(prices) and sign * prices[hidden] >= key:
+        hidden += 1
+    prices[:hidden] = [price]
+    sizes[:hidden] = [size]

@@ -87,15 +87,14 @@ class BookSession(ABC):
 
     def want(self, add: Sequence[Stream], drop: Sequence[Stream], now: Ns) -> Sequence[Action]:
         actions: list[Action] = []
+        drop = [stream for stream in dict.fromkeys(drop) if stream in self.streams]
         for stream in drop:
-            if stream not in self.streams:
-                continue
             self.streams.remove(stream)
             if stream.channel is Channel.BOOK:
                 self.feeds.pop(stream.instrument)
                 self.books.pop(stream.instrument).fall(BookState.EMPTY, "unsubscribed")
             self.listener.on_status(stream, Status(LinkState.CLOSED, BookState.EMPTY, "unsubscribed"), now)
-        fresh = [stream for stream in add if stream not in self.streams]
+        fresh = [stream for stream in dict.fromkeys(add) if stream not in self.streams]
         self.streams.extend(fresh)
         actions.extend(self.subscribe(fresh, drop))
         for stream in fresh:
@@ -109,6 +108,7 @@ class BookSession(ABC):
                 feed.book.fall(BookState.BUFFERING, "")
                 feed.resynced_ns = now
                 actions.extend(self.request_book(feed))
+                feed.resynced_ns = 0  # the first resync is at once
             self.tell(stream, now)
         self.silence_ns = silence_ns(self.pulse_period_ns())
         self.due(now + self.silence_ns)
@@ -213,6 +213,7 @@ class BookSession(ABC):
             self.due(feed.resync_at_ns)
             return NOTHING
         feed.resynced_ns = now
+        feed.resync_at_ns = NEVER
         return self.request_book(feed)
 
     def link_dead(self, now: Ns) -> Sequence[Action]:

@@ -1,15 +1,13 @@
 """The configuration file: found, read, checked and written. Also the reading and checking of TOML that rule files share.
 
-TOML becomes `Config`, whose tables are the Structs of `analytics/settings.py` and `tui/settings.py`; their types, ranges and
-defaults are the only ones, so `config init` and every error text are made from them. tomllib does not tell where a key stands, so a
-small scanner maps key paths to lines; it reads only what tomllib has accepted, and never decides whether a file is valid. Not here:
+TOML becomes `Config`, whose tables are the Structs of `analytics/settings.py` and `tui/settings.py`. Their types, ranges and
+defaults are the only ones: `config init` and every error text are made from them. tomllib does not tell where a key stands, so a
+scanner maps key paths to lines; it reads only what tomllib has accepted, and never decides whether a file is valid. Not here:
 rules (`tui/rules.py`), secrets (none are read). Sources: DESIGN 5, desk.md 7, ecosystem.md 1.
 """
 
-import errno
 import os
 import re
-import stat
 import textwrap
 import tomllib
 from bisect import bisect_right
@@ -17,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, get_args
 
 import msgspec
 from msgspec import Struct, inspect
@@ -53,34 +52,42 @@ class Config(AnalyticsSettings, frozen=True, forbid_unknown_fields=True):
 
 
 NOTES: Final[Mapping[str, str]] = {
-    "fees.tier": 'vip0: what the venue states or the lowest public tier; none: no fees at all',
+    "fees": "Whose fees routes pay.",
+    "fees.tier": "vip0: the lowest public tier; none: no fees at all",
     "fees.confirmed": "true once you have checked the rates; until then they are shown as unconfirmed",
-    "fees.taker_bps": 'your own rates in bp, by venue, kind and contract or by instrument: { "BINANCE spot" = 7.5 }',
-    "size.default": "USD a leg",
+    "fees.taker_bps": 'your own taker rates in bp, by venue, kind and contract, or by instrument: { "BINANCE spot" = 7.5 }',
+    "size": "What one leg of a route is worth.",
+    "size.default": "USD a leg; 0 judges routes at the touch, whatever it holds",
+    "guards": "When a leg, or a pair of legs, may be believed.",
     "guards.max_age_ms": "ms since a leg's connection last carried data",
     "guards.max_lag_ms": "ms from the venue to here, where known",
     "guards.late_over_own_p50_ms": "ms that a leg's data may come later than its own median",
-    "guards.max_skew_ms": "ms by which the lag of two legs may differ",
-    "guards.min_leg_usd": "USD that a leg must hold to count",
-    "guards.dwell_ms": "ms that an edge must last before it opens an episode",
-    "guards.updates": "book updates that an edge must last before it opens an episode",
+    "guards.max_skew_ms": "ms by which two legs may differ in lag",
+    "guards.min_leg_usd": "USD that can be done on a leg",
+    "guards.dwell_ms": "ms that an edge must last before an episode opens",
+    "guards.updates": "updates that an edge must last before an episode opens",
     "guards.plausible_bp": "bp of difference beyond which something is taken to be wrong",
-    "arb.open_bp": "bp of edge at which an episode opens",
+    "arb": "When an episode of a route opens and closes, by its edge after every fee, in and out.",
+    "arb.open_bp": "bp of edge from which an episode opens",
     "arb.close_bp": "bp of edge below which it closes",
-    "arb.close_hold_ms": "ms that it must stay below",
+    "arb.close_hold_ms": "ms that the edge must stay below",
+    "z": "The z-score of mark - index, premium and basis.",
     "z.window": "samples of 1 s",
     "z.min_periods": "samples of 1 s before there is a z",
     "z.mode": "prior: against the samples before this one; inclusive: with it; ewma: exponentially weighted",
     "z.decay": "weight that ewma keeps from one sample to the next",
     "z.threshold": "standard deviations from which a z counts as unusual",
+    "obi": "Order-book imbalance within a band round mid, smoothed.",
     "obi.band_bps": "bp on each side of mid",
     "obi.tau_s": "s, time constant of the smoothing",
-    "premium.impact_notional": "quote units",
-    "paths.state": "alert log and what the program remembers; default: the platform's state directory",
-    "paths.recordings": "imported recordings; default: recordings in the platform's data directory",
-    "paths.exports": "exports named without a directory; default: the working directory",
+    "premium": "The premium of a perpetual over its index.",
+    "premium.impact_notional": "quote units whose average price stands for the book",
+    "paths": "Directories, absolute or under ~/. Empty is the default.",
+    "paths.state": "the alert log; by default in the platform's state directory",
+    "paths.recordings": "imported recordings; by default in the platform's data directory",
+    "paths.exports": "exports that are named without a directory; by default the working directory",
 }
-"""`table.key` → what it is and in which unit. Defaults and ranges come from the Structs."""
+"""Table, or `table.key` → what it is, with its unit. Defaults and ranges come from the Structs."""
 
 
 class Toml(NamedTuple):
@@ -109,7 +116,7 @@ def load_config(path: Path | None = None) -> Config:
     if path is None and not found.exists():
         return Config()
     toml = read_toml(found)
-    config = make(toml, Config, toml.root, (), "the file", toml.root)
+    config = make(toml, Config, toml.root)
     for key, rate_bps in config.fees.taker_bps.items():
         try:
             FeeSchedule(config.fees.tier, {key: rate_bps / 1e4})
@@ -150,15 +157,11 @@ def _bytes_of(path: Path, name: str) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe of that name does not hang the program
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise InputError(f"{name}: is not a regular file; name a TOML file")
             data = file.read(LONGEST + 1)
     except FileNotFoundError:
-        raise InputError(f"{name}: there is no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{name}: is a directory; name a TOML file") from None
+        raise InputError(f"{name}: there is no such file; check the name") from None
     except OSError as error:
-        raise InputError(f"{name}: cannot be read: {error.strerror}") from error
+        raise InputError(f"{name}: cannot be read: {error.strerror}; name a file that can") from error
     except ValueError:
         raise InputError(f"{name}: is no file name") from None
     if len(data) > LONGEST:
@@ -166,17 +169,19 @@ def _bytes_of(path: Path, name: str) -> bytes:
     return data
 
 
-# From here on: a table against its Struct.
+# A table against its Struct.
 
 
-def make(toml: Toml, kind: type[S], table: Table, where: KeyPath, label: str, filled: Table) -> S:
-    """`filled` as a Struct, after every key that stands in the file has been checked.
+def make(
+    toml: Toml, kind: type[S], table: Table, where: KeyPath = (), label: str = "", inherited: Table = MappingProxyType({})
+) -> S:
+    """A table of the file as a Struct.
 
     Args:
-        kind: the Struct; nested Structs are tables.
+        kind: its fields are keys, its Structs are tables.
         table: what the file says, at `where`.
-        label: what error texts call the table.
-        filled: the table with whatever it inherits put in.
+        label: what error texts call the table; "" for the root.
+        inherited: values of keys that the file leaves out, where they are not the Struct's defaults.
 
     Raises:
         InputError: the first mistake in the order of lines.
@@ -184,48 +189,303 @@ def make(toml: Toml, kind: type[S], table: Table, where: KeyPath, label: str, fi
     mistakes = sorted(_mistakes(toml, kind, table, where, label), key=lambda mistake: mistake[0])
     if mistakes:
         raise InputError(f"{toml.name} line {mistakes[0][0]}: {mistakes[0][1]}")
+    given = {**inherited, **table}
+    missing = [field.name for field in fields(kind) if field.required and field.name not in given]
+    if missing:
+        raise toml.mistake(where, f"{label} needs {' and '.join(missing)}")
     try:
-        return msgspec.convert(filled, kind)
-    except msgspec.ValidationError as error:
-        text, _, inner = str(error).partition(" - at `$")
-        deep = (*where, *inner.rstrip("`").strip(".").split(".")) if inner else where
-        inside: Any = table
-        for key in deep[len(where) :]:
-            inside = inside.get(key, {})
-        words = re.findall(r"[a-z_]+", text)
-        named = min((key for key in inside if key in words), key=words.index, default=None)
-        place = f" in [{inner.rstrip('`').strip('.')}]" if inner else ""
-        raise toml.mistake(deep if named is None else (*deep, named), clean_text(text, SHOWN) + place) from None
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:  # each value is right, together they are not
+        text, _, inner = str(error).partition(" - at `$.")
+        place: KeyPath = (*where, inner.rstrip("`")) if inner else where
+        words = re.findall(r"\w+", text)
+        named = [word for word in words if (*place, word) in toml.lines]
+        prefix = f"[{inner.rstrip('`')}] " if inner else ""
+        raise toml.mistake((*place, *named[:1]), prefix + clean_text(text, SHOWN)) from None
 
 
 def _mistakes(toml: Toml, kind: type[Struct], table: Table, where: KeyPath, label: str) -> Iterator[tuple[int, str]]:
-    known = {field.name: field.type for field in fields(kind)}
+    expected = {field.name: field.type for field in fields(kind)}
     for key, value in table.items():
         here = (*where, key)
-        expected = known.get(key)
-        if expected is None:
-            yield toml.line(here), _unknown(key, value, kind, label)
-        elif isinstance(expected, type) and issubclass(expected, Struct):
+        line = toml.line(here)
+        if key not in expected:
+            yield line, _unknown(key, value, expected, label)
+        elif _is_table(expected[key]):
             if isinstance(value, dict):
-                yield from _mistakes(toml, expected, value, here, f"[{key}]")
+                yield from _mistakes(toml, expected[key], value, here, f"[{key}]")
             else:
-                yield toml.line(here), f"{key} is a table: write [{key}] and its keys below it"
+                yield line, f"{key} is a table: write [{key}], and its keys below it"
         else:
-            yield from _wrong(toml, inspect.type_info(expected), value, here, f"{key} in {label}")
+            yield from _wrong(toml, expected[key], value, here, f"{key} in {label}")
 
 
-def _unknown(key: str, value: object, kind: type[Struct], label: str) -> str:
-    names = kind.__struct_fields__
-    tables = {name: field.type.__struct_fields__ for name, field in zip(names, fields(kind), strict=True) if _is_table(field.type)}
-    shown = clean_text(key)
-    if tables:
-        near = get_close_matches(key, names, 1)
-        homes = [name for name, keys in tables.items() if key in keys]
-        if homes:
-            return f'key "{shown}" stands outside its table; put it below [{homes[0]}]'
-        what = "table" if isinstance(value, dict) else "key"
-        mend = f"did you mean [{near[0]}]?" if near else f"there is {', '.join(f'[{name}]' for name in names)}"
-        return f"unknown {what} {f'[{shown}]' if what == 'table' else f'"{shown}" outside a table'}; {mend}"
-    near = get_close_matches(key, names, 1)
-    mend = f'did you mean "{near[0]}"?' if near else f"there is {', '.join(names)}"
-    return f'unknown key "{shown}" in {label}; {mend}'
+def _is_table(expected: Any) -> bool:
+    return isinstance(expected, type) and issubclass(expected, Struct)
+
+
+def _unknown(key: str, value: object, expected: Mapping[str, Any], label: str) -> str:
+    what = "table" if isinstance(value, dict) and not label else "key"
+    shown = f"[{clean_text(key)}]" if what == "table" else f'"{clean_text(key)}"'
+    tables = {name: kind.__struct_fields__ for name, kind in expected.items() if _is_table(kind)}
+    home = next((name for name, keys in tables.items() if key in keys), None)
+    if home is not None and what == "key":
+        return f"unknown key {shown} outside a table; put it below [{home}]"
+    quoted = {name: f"[{name}]" if name in tables else f'"{name}"' for name in expected}
+    near = get_close_matches(key, expected, 1)
+    mend = f"did you mean {quoted[near[0]]}?" if near else f"what there is: {', '.join(quoted.values())}"
+    return f"unknown {what} {shown}{f' in {label}' if label else ''}; {mend}"
+
+
+def _wrong(toml: Toml, expected: Any, value: object, where: KeyPath, label: str) -> Iterator[tuple[int, str]]:
+    """What is wrong with a value that is no table of settings."""
+    form = inspect.type_info(expected)
+    if isinstance(form, inspect.DictType):
+        if not isinstance(value, dict):
+            yield toml.line(where), f"{label} is {_shown(value)}: it must be {wanted(expected)}"
+            return
+        (entry,) = get_args(expected)[1:]
+        for key, each in value.items():
+            yield from _wrong(toml, entry, each, (*where, key), f'"{clean_text(key)}" in {label}')
+        return
+    finite = not isinstance(value, float) or isfinite(value)
+    try:
+        msgspec.convert(value, expected)
+    except msgspec.ValidationError:
+        pass
+    else:
+        if finite:
+            return
+    must = wanted(expected) if finite else wanted(expected).replace("a number", "a finite number")
+    yield toml.line(where), f"{label} is {_shown(value)}: it must be {must}"
+
+
+def wanted(expected: Any) -> str:
+    """What a value must be, in words: `a whole number from 0 to 3600000`."""
+    return _words(inspect.type_info(expected))
+
+
+def _words(form: inspect.Type) -> str:
+    match form:
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.IntType():
+            return f"a whole number{_range(form)}"
+        case inspect.FloatType():
+            return f"a number{_range(form)}"
+        case inspect.LiteralType():
+            return "one of " + ", ".join(f'"{value}"' for value in form.values)
+        case inspect.EnumType():
+            return "one of " + ", ".join(f'"{member.value}"' for member in form.cls)
+        case inspect.StrType():
+            least = f" of at least {form.min_length} characters" if form.min_length else ""
+            most = f" of at most {form.max_length} characters" if form.max_length else ""
+            return f"text{least or most}" + (f" like {form.pattern}" if form.pattern else "")
+        case inspect.DictType():
+            return f'a table of "name" = {_words(form.value_type)}'
+        case inspect.UnionType():
+            return " or ".join(_words(one) for one in form.types if not isinstance(one, inspect.NoneType))
+    raise TypeError(f"a setting of type {form} has no words")
+
+
+def _range(form: inspect.IntType | inspect.FloatType) -> str:
+    if form.ge is not None and form.le is not None:
+        return f" from {form.ge:.15g} to {form.le:.15g}"
+    bounds = (("from", form.ge), ("above", form.gt), ("up to", form.le), ("below", form.lt))
+    stated = [f"{word} {bound:.15g}" for word, bound in bounds if bound is not None]
+    return f" {' and '.join(stated)}" if stated else ""
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return "an array"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "an enormous number"
+    return clean_text(toml_value(value) if isinstance(value, bool | int | float | str) else str(value))
+
+
+# Writing the file.
+
+
+def default_file() -> str:
+    """A configuration file in which every key stands with its default, range and unit, commented out."""
+    lines = [
+        "# arbtop's configuration. Each key stands here with its default: remove the # in front to change one.",
+        "# What stays commented follows the program's own defaults. `arbtop config check` says whether the file is sound.",
+    ]
+    for name, kind in ((field.name, field.type) for field in fields(Config)):
+        lines += ["", *_comment(NOTES.get(name, "")), f"[{name}]"]
+        for field in fields(kind):
+            default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+            note = NOTES.get(f"{name}.{field.name}", "")
+            lines += [*_comment(f"{note} ({wanted(field.type)})"), f"#{field.name} = {toml_value(default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for line in textwrap.wrap(text, WIDTH)]
+
+
+def toml_value(value: object) -> str:
+    """A default as TOML text: truth, number, text or an empty table."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value)
+        case str():
+            return msgspec.json.encode(value).decode()
+        case dict() if not value:
+            return "{}"
+    raise TypeError(f"{value!r} is no default that a file can state")
+
+
+def write_default_file(path: Path) -> None:
+    """Write `default_file` at once and whole, readable by its owner only, where there is no file yet.
+
+    Raises:
+        InputError: there is one.
+        OSError: the disk refused it; nothing is left behind.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    beside = f".{path.name}.{os.getpid()}.tmp"
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=directory)
+        try:
+            try:
+                write_whole(descriptor, default_file().encode())
+                sync_file(descriptor)
+            finally:
+                os.close(descriptor)
+            os.link(beside, path.name, src_dir_fd=directory, dst_dir_fd=directory)  # unlike a rename, it never replaces a file
+        finally:
+            os.unlink(beside, dir_fd=directory)
+        sync_directory(directory)
+    except FileExistsError:
+        raise InputError(f"{clean_text(str(path), SHOWN)}: is there already; move it away, or edit it") from None
+    finally:
+        os.close(directory)
+
+
+# Where keys stand.
+
+_BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_QUOTED = re.compile(
+    r'"""(?:\\[\s\S]|(?!""")[^\\])*""""{0,2}'
+    r"|'''(?:(?!''')[\s\S])*''''{0,2}"
+    r'|"(?:\\.|[^"\\\n])*"'
+    r"|'[^'\n]*'"
+)
+_PLAIN = re.compile(r"[^,\]}#\n]*")
+
+
+def key_lines(text: str) -> dict[KeyPath, int]:
+    """The line, from 1, on which each key, table and array element of a valid TOML text first stands."""
+    return _Scan(text).lines
+
+
+class _Scan:
+    """One pass over text that tomllib has accepted, with line feeds only. Text that it has not gives some lines, or none."""
+
+    def __init__(self, text: str) -> None:
+        self.lines: dict[KeyPath, int] = {}
+        self._text = text
+        self._at = 0
+        self._starts = [match.end() for match in re.finditer("\n", text)]
+        self._elements: dict[KeyPath, int] = {}
+        table: KeyPath = ()
+        while not self._ended():
+            before = self._at
+            table = self._header() if text[self._at] == "[" else self._pair(table)
+            if self._at == before:
+                return
+
+    def _ended(self) -> bool:
+        """Step over blanks and comments, and say whether nothing follows."""
+        self._take(_BLANK)
+        return self._at >= len(self._text)
+
+    def _take(self, pattern: re.Pattern[str]) -> str:
+        match = pattern.match(self._text, self._at)
+        if match is None:
+            return ""
+        self._at = match.end()
+        return match[0]
+
+    def _step(self, mark: str) -> bool:
+        """Step over blanks and `mark`, if that is what follows."""
+        self._take(_BLANK)
+        if not self._text.startswith(mark, self._at):
+            return False
+        self._at += len(mark)
+        return True
+
+    def _note(self, where: KeyPath) -> None:
+        self.lines.setdefault(where, bisect_right(self._starts, self._at) + 1)
+
+    def _header(self) -> KeyPath:
+        array = self._text.startswith("[[", self._at)
+        self._at += 1 + array
+        table: KeyPath = ()
+        for key in (keys := self._keys())[:-1]:
+            table = self._last((*table, key))
+            self._note(table)
+        table = (*table, *keys[-1:])
+        self._note(table)
+        if array:
+            self._elements[table] = self._elements.get(table, -1) + 1
+        table = self._last(table)
+        self._note(table)
+        self._step("]]" if array else "]")
+        return table
+
+    def _last(self, table: KeyPath) -> KeyPath:
+        """An array of tables stands for its last element."""
+        return (*table, self._elements[table]) if table in self._elements else table
+
+    def _keys(self) -> list[str]:
+        keys = []
+        while True:
+            self._take(_BLANK)
+            quoted = self._take(_QUOTED)
+            key = tomllib.loads(f"k={quoted}")["k"] if quoted else self._take(_BARE)
+            keys.append(key)
+            if not self._step("."):
+                return keys
+
+    def _pair(self, table: KeyPath) -> KeyPath:
+        """`key = value` in `table`; returns `table`."""
+        where = table
+        self._take(_BLANK)
+        start = self._at
+        for key in self._keys():
+            where = (*where, key)
+            self.lines.setdefault(where, bisect_right(self._starts, start) + 1)
+        if self._step("="):
+            self._value(where)
+        return table
+
+    def _value(self, where: KeyPath) -> None:
+        if self._step("["):
+            place = 0
+            while not self._step("]") and self._at < len(self._text):
+                before = self._at
+                self._note((*where, place))
+                self._value((*where, place))
+                self._step(",")
+                place += 1
+                if self._at == before:
+                    return
+        elif self._step("{"):
+            while not self._step("}") and self._at < len(self._text):
+                before = self._at
+                self._pair(where)
+                self._step(",")
+                if self._at == before:
+                    return
+        elif not self._take(_QUOTED):
+            self._take(_PLAIN)

@@ -176,7 +176,7 @@ def make_report(recording: Recording, hub: Hub, engine: Engine, records: int, al
     reachable = [route for route in routes if route.nearest_edge_bps is not None]
     fees = engine.settings.fees
     label = {"vip0": "VIP0 taker", "none": "none"}[fees.tier] + (" with your own rates" if fees.taker_bps else "")
-    fired = Counter({rule: 0 for rule in engine.alerts.fired})
+    fired = Counter(dict.fromkeys(engine.alerts.fired, 0))
     fired.update(alert.rule for alert in alerts)
     notes = [*recording.damage, *(text for _at, text in hub.health.said)]
     notes += [f"{utc(bad.at_ns)} {bad.conn}: frame refused: {bad.reason}" for bad in hub.quarantine]

@@ -33,7 +33,7 @@ class Paths(Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"{name} must be absolute or begin with ~/")
 
     def state_dir(self) -> Path:
-        """Where the alert log and what the program remembers live. Raises InputError without a home directory, as all three do."""
+        """Where the alert log lives. Raises InputError where a `~` means nothing, as the others do."""
         return _expand(self.state) if self.state else user_state_path(APP, appauthor=False)
 
     def recordings_dir(self) -> Path:

@@ -11,7 +11,19 @@ import msgspec
 from msgspec import Struct
 
 from feeds.errors import DECODE_ERRORS
-from feeds.importers.lines import CONNECT, EARLIEST_NS, FRAME, LATEST_NS, REST, SENT, Damage, Item, is_json, lines_of, seconds_ns
+from feeds.importers.lines import (
+    CONNECT,
+    EARLIEST_NS,
+    FRAME,
+    LATEST_NS,
+    REST,
+    SENT,
+    Damage,
+    Item,
+    is_message,
+    lines_of,
+    seconds_ns,
+)
 
 HEADER: Final = "header"
 _KINDS = {"http": REST, "connect": CONNECT, "send": SENT, "recv": FRAME}
@@ -48,7 +60,7 @@ def items(path: Path, damage: Damage, progress: Callable[[int], object]) -> Iter
         if line.addr:
             urls[line.conn] = line.addr
         data = line.data.encode("utf-8", "replace")
-        if kind in (FRAME, REST) and not is_json(data):
+        if kind in (FRAME, REST) and not is_message(data):
             damage.line(path, number, "its message is damaged")
             continue
         if kind == FRAME and line.conn not in urls:

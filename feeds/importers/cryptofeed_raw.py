@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from feeds.importers.lines import CONNECT, FRAME, REST, SENT, Damage, Item, is_json, lines_of, seconds_ns
+from feeds.importers.lines import CONNECT, FRAME, REST, SENT, Damage, Item, is_message, lines_of, seconds_ns
 
 _MARKED = re.compile(rb"((?:wss?|https?)://\S+) (<->|<-|->) ([\d.]+)(?:: ?(.*))?", re.DOTALL)
 _CONFIGURATION = b"configuration:"
@@ -27,7 +27,7 @@ def items(path: Path, damage: Damage, progress: Callable[[int], object]) -> Iter
             kind = _KINDS[marked[2]]
             where = marked[1].decode("ascii", "replace")
             text = marked[4] or b""
-            if at is None or (kind == REST and not is_json(text)):
+            if at is None or (kind == REST and not is_message(text)):
                 damage.line(path, number, "its time or its body is damaged")
                 continue
             if kind != REST:
@@ -36,7 +36,7 @@ def items(path: Path, damage: Damage, progress: Callable[[int], object]) -> Iter
             continue
         stamp, colon, text = line.partition(b": ")
         at = seconds_ns(stamp)
-        if at is None or not colon or not is_json(text):
+        if at is None or not colon or not is_message(text):
             damage.line(path, number, "it is not `<epoch seconds>: <JSON message>`")
             continue
         if not url:

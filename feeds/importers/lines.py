@@ -24,6 +24,7 @@ EARLIEST_NS: Final[Ns] = 1_262_304_000 * SECOND
 LATEST_NS: Final[Ns] = 4_102_444_800 * SECOND
 
 _SECONDS = re.compile(rb"(\d{9,10})(?:\.(\d{1,9})\d*)?")
+_LIFE_SIGNS = frozenset({b"ping", b"pong"})
 _raw = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -43,26 +44,27 @@ FRAME, CONNECT, SENT, REST = "frame", "connect", "sent", "rest"
 
 
 class Damage:
-    """What was left out, one line a piece: file, line, why. The same piece met twice, in two passes, is told once."""
+    """What was left out, one line a piece: file, line, why. The second pass meets the same again and does not tell it."""
 
     def __init__(self) -> None:
-        self._told: dict[str, None] = {}
-        self.lines_lost = 0
+        self.closed = False
+        self._told: list[str] = []
+        self._more = 0
 
     def line(self, path: Path, number: int, why: str) -> None:
         self.say(f"{clean_text(path.name)} line {number}: {why}; left out")
 
     def say(self, text: str) -> None:
-        if text in self._told:
+        if self.closed:
             return
-        self.lines_lost += 1
         if len(self._told) < DAMAGE_KEPT:
-            self._told[text] = None
+            self._told.append(text)
+        else:
+            self._more += 1
 
     @property
     def told(self) -> list[str]:
-        more = self.lines_lost - len(self._told)
-        return [*self._told, f"and {more} more damaged pieces"] if more else list(self._told)
+        return [*self._told, f"and {self._more} more damaged pieces"] if self._more else list(self._told)
 
 
 def lines_of(path: Path, damage: Damage, progress: Callable[[int], object]) -> Iterator[tuple[int, bytes]]:
@@ -120,8 +122,10 @@ def seconds_ns(text: bytes) -> Ns | None:
     return at if EARLIEST_NS <= at < LATEST_NS else None
 
 
-def is_json(text: bytes) -> bool:
-    """Whether `text` is one JSON value: what a cut or garbled line is not."""
+def is_message(text: bytes) -> bool:
+    """Whether `text` is one JSON value, or OKX's or BitMEX's bare life sign: what a cut or garbled line is not."""
+    if text in _LIFE_SIGNS:
+        return True
     try:
         _raw(text)
     except DECODE_ERRORS:

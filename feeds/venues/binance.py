@@ -7,19 +7,20 @@ Books come from a REST snapshot joined to the diff stream. Spot events follow by
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite, nan
-from typing import ClassVar, NamedTuple
+from math import isfinite
+from typing import ClassVar, Literal, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Struct
 
 from feeds import symbols
-from feeds.errors import DECODE_ERRORS, BadFrame
+from feeds.errors import DECODE_ERRORS, BadFrame, InputError
 from feeds.health import HealthBoard, StreamHealth
 from feeds.model import (
     MS,
     SECOND,
+    Aggressor,
     BookState,
     Channel,
     Contract,
@@ -39,15 +40,22 @@ from feeds.model import (
     Stream,
     Trade,
 )
-from feeds.session import BookFeed, BookSession
+from feeds.session import RESYNC_SPACING_NS, BookFeed, BookSession
 from feeds.text import clean_text
 from feeds.venue import NOTHING, Action, Fetch, FetchError, Listener, Plan, Send, Session
 
 SPOT, USDM, COINM = "spot", "usdm", "coinm"
 BUFFER_BYTES = 8 << 20
 """Diffs kept while a snapshot is on its way; beyond it the join starts over."""
-STREAMS_PER_CONNECTION = 200
+REGRESSED_NS: Ns = SECOND
+"""A diff with an old number is a duplicate, unless it was sent this much after the book's last: then the numbering fell back."""
+HANDLERS_KEPT = 4096
+"""Stream names remembered on a connection: far above what is subscribed."""
+STREAMS_PER_CONNECTION = 180
+"""At most 200 by NT; a multiple of the streams of an instrument on every route, so that book and quote stay together."""
 PARAMS_PER_MESSAGE = 200
+LONGEST_FUNDING_NS: Ns = 24 * 3600 * SECOND
+"""A funding time that steps further says nothing about the interval."""
 PERPETUAL_FROM_MS = 3_786_912_000_000
 """A delivery date in 2090 or later stands for "never"."""
 
@@ -174,7 +182,7 @@ class _TouchFrame(_Wire):
 
 
 class _Trade(_Wire):
-    p: Price
+    p: Size
     q: Size
     m: bool
     T: Millis
@@ -247,7 +255,7 @@ class _Symbol(_Wire):
     contractType: str = ""
     marginAsset: str = ""
     deliveryDate: int = 0
-    contractSize: float = 1.0
+    contractSize: Price = 1.0
     filters: list[_Filter] = []
 
 
@@ -342,13 +350,11 @@ class Binance:
 class _Join:
     """Diffs kept until a snapshot meets them, for one book."""
 
-    __slots__ = ("bare", "events", "size")
+    __slots__ = ("events", "size")
 
     def __init__(self) -> None:
         self.events: list[_SpotDepth | _FuturesDepth] = []
         self.size = 0
-        self.bare = -1
-        """The update of a snapshot on which nothing lies yet: the next diff must contain it, not follow it."""
 
     def clear(self) -> None:
         self.events = []
@@ -356,7 +362,10 @@ class _Join:
 
 
 class BinanceSession(BookSession):
-    """One connection of one market."""
+    """One connection of one market.
+
+    A feed's `chain` is the update of a snapshot on which nothing lies yet: the next diff must contain it, not follow it.
+    """
 
     def __init__(self, plan: Plan, instruments: Instruments, listener: Listener, health: HealthBoard) -> None:
         super().__init__(plan, instruments, listener, health)
@@ -376,6 +385,11 @@ class BinanceSession(BookSession):
 
     def subscribe(self, add: Sequence[Stream], drop: Sequence[Stream]) -> Sequence[Send]:
         self._handlers.clear()
+        for stream in add:
+            instrument = self.instruments[stream.instrument]
+            self._by_native[instrument.native] = instrument
+            if stream.channel is Channel.BOOK:
+                self.joins[instrument.native] = _Join()
         sends = []
         for method, streams in (("UNSUBSCRIBE", drop), ("SUBSCRIBE", add)):
             names = [self._name(stream) for stream in streams]
@@ -394,12 +408,14 @@ class BinanceSession(BookSession):
     def frame(self, data: bytes, now: Ns) -> Sequence[Action]:
         name = _stream_name(data)
         if name is None:
-            return self._control(data, now)
-        if self.link is LinkState.NOT_READY:
+            return self._control(data, now) if self.pulse.alive else NOTHING
+        if self.link is not LinkState.READY:
+            if not self.pulse.alive:
+                return NOTHING  # given up: what still arrives may not bring a book back
             self.alive(now)
         handler = self._handlers.get(name)
         if handler is None:
-            handler = self._handlers[name] = self._handler(name)
+            handler = self._remember(name)
         return handler(data, now)
 
     def refused(self, data: bytes, now: Ns) -> Sequence[Action]:
@@ -417,10 +433,12 @@ class BinanceSession(BookSession):
         """A depth snapshot. Raises a decode error for a body that is none."""
         instrument = self._by_native.get(key.removeprefix("depth:"))
         feed = self.feeds.get(instrument.id) if instrument is not None else None
-        if feed is None or feed.book.state is BookState.SYNCED:
+        if feed is None or feed.book.state is BookState.SYNCED or not self.pulse.alive:
             return NOTHING
+        feed.resync_at_ns = now + RESYNC_SPACING_NS  # unless this is the snapshot; a body that is none raises below
+        self.due(feed.resync_at_ns)
         if isinstance(body, FetchError):
-            return self.request_when_due(feed, now)
+            return NOTHING
         return self._join(feed, _snapshot(body), now)
 
     def resync(self, feed: BookFeed, reason: str, now: Ns) -> Sequence[Action]:
@@ -430,6 +448,12 @@ class BinanceSession(BookSession):
     def _name(self, stream: Stream) -> str:
         instrument = self.instruments[stream.instrument]
         return f"{instrument.native.lower()}@{STREAM_NAMES[instrument.market, stream.channel]}"
+
+    def _remember(self, name: bytes) -> Callable[[bytes, Ns], Sequence[Action]]:
+        if len(self._handlers) >= HANDLERS_KEPT:  # names nobody asked for must not fill the memory
+            self._handlers.clear()
+        handler = self._handlers[name] = self._handler(name)
+        return handler
 
     def _handler(self, name: bytes) -> Callable[[bytes, Ns], Sequence[Action]]:
         """What handles a stream name, looked up once a name."""
@@ -462,11 +486,9 @@ class BinanceSession(BookSession):
     def _control(self, data: bytes, now: Ns) -> Sequence[Action]:
         message = _control(data)
         if message.stream is not None:
-            name = message.stream.encode()
-            handler = self._handlers.get(name)
-            if handler is None:
-                handler = self._handlers[name] = self._handler(name)
-            return handler(data, now)
+            self.alive(now)
+            name = message.stream.encode("utf-8", "replace")
+            return (self._handlers.get(name) or self._remember(name))(data, now)
         error = message.error or (_Error(message.code, message.msg) if message.code else None)
         if error is not None:
             self.link = LinkState.NOT_READY
@@ -524,11 +546,13 @@ class BinanceSession(BookSession):
         book = feed.book
         join = self.joins.setdefault(feed.instrument.native, _Join())
         if book.state is BookState.SYNCED:
-            bare = join.bare == book.seq
-            if event.u < book.seq or (event.u == book.seq and (self.spot or not bare)):
+            bare = feed.chain == book.seq
+            old = event.u < book.seq or (event.u == book.seq and (self.spot or not bare))
+            if old and not (book.venue_ns and event.E * MS > book.venue_ns + REGRESSED_NS):
                 feed.health.ignored += 1
                 return NOTHING
-            if bare and self._contains(event, book.seq):
+            if not old and bare and self._contains(event, book.seq):
+                feed.chain = -1
                 book.apply(event.b, event.a, event.u, event.E * MS, now)
                 self.changed(feed, now)
                 return NOTHING
@@ -540,7 +564,8 @@ class BinanceSession(BookSession):
         join.size += size
         if join.size > BUFFER_BYTES:
             join.clear()
-            feed.book.reason = "overflow"
+            book.reason = "overflow"
+            self.tell(feed.stream, now)
             return self.request_when_due(feed, now)
         return actions
 
@@ -558,7 +583,7 @@ class BinanceSession(BookSession):
         if kept and not self._contains(kept[0], last):
             return self.request_when_due(feed, now)  # the snapshot is older than what was kept: ask again
         feed.book.replace(snapshot.bids, snapshot.asks, last, snapshot.E * MS, now)
-        join.bare = -1 if kept else last
+        feed.chain = -1 if kept else last
         for at, event in enumerate(kept):
             if at and not (event.U == feed.book.seq + 1 if isinstance(event, _SpotDepth) else event.pu == feed.book.seq):
                 return self.gap(feed, now)
@@ -579,7 +604,7 @@ class BinanceSession(BookSession):
             if sent:
                 leg.raw_ns = now - sent * MS
                 leg.fresh = True
-            if lay(quote.b or nan, quote.B, quote.a or nan, quote.A, quote.u, sent * MS, now):
+            if lay(quote.b, quote.B, quote.a, quote.A, quote.u, sent * MS, now):
                 if book.crossed_ns:
                     self.changed(feed, now)
                 else:
@@ -595,9 +620,12 @@ class BinanceSession(BookSession):
             fill = _trade(data).data
             health.seen(len(data), now)
             pulse.last_ns = now
-            if fill.X == "MARKET":  # not the insurance fund's, not ADL
-                side = "sell" if fill.m else "buy"
-                listener.on_trade(instrument, Trade(fill.p, fill.q, side, fill.T * MS, str(fill.t or fill.a)), now)
+            if fill.X != "MARKET":  # the insurance fund's, ADL, and NA, whose price is 0
+                return NOTHING
+            if not (fill.p and fill.q):
+                raise BadFrame("a trade without price or size")
+            side: Aggressor = "sell" if fill.m else "buy"
+            listener.on_trade(instrument, Trade(fill.p, fill.q, side, fill.T * MS, str(fill.t or fill.a)), now)
             return NOTHING
 
         return trade
@@ -624,7 +652,7 @@ class BinanceSession(BookSession):
     def _funding_interval_s(self, instrument: Instrument, next_ns: Ns) -> int:
         """The metadata's interval until the funding time has stepped; from then on the step itself."""
         seen, interval_s = self._intervals.get(instrument.id, (next_ns, instrument.funding_interval_s))
-        if next_ns > seen:
+        if 0 < next_ns - seen <= LONGEST_FUNDING_NS:
             interval_s = (next_ns - seen) // SECOND
         self._intervals[instrument.id] = (next_ns, interval_s)
         return interval_s
@@ -636,8 +664,8 @@ class BinanceSession(BookSession):
             self.pulse.last_ns = now
             if order.S not in ("SELL", "BUY"):
                 raise BadFrame(f"a forced order with side {clean_text(order.S)}")
-            position = "long" if order.S == "SELL" else "short"
-            if order.ap and order.s == instrument.native:
+            position: Literal["long", "short"] = "long" if order.S == "SELL" else "short"
+            if order.ap and order.z and order.s == instrument.native:
                 self.listener.on_metric(instrument, Liquidation(position, order.ap, order.z, order.T * MS), now)
             return NOTHING
 
@@ -677,15 +705,19 @@ def _instrument(market: str, raw: msgspec.Raw) -> Instrument | None:
     least = max((f.notional or f.minNotional for f in entry.filters if f.filterType in ("NOTIONAL", "MIN_NOTIONAL")), default=0.0)
     if not (tick and lot) or (entry.contractStatus or entry.status) != "TRADING":
         return None
-    perpetual = entry.deliveryDate >= PERPETUAL_FROM_MS
+    perpetual = "PERPETUAL" in entry.contractType or entry.deliveryDate >= PERPETUAL_FROM_MS
     expiry_ns = 0 if market == SPOT or perpetual else entry.deliveryDate * MS
     settle = "" if market == SPOT else entry.marginAsset
     if market != SPOT and not (settle and entry.deliveryDate):
         return None
     base, quote = clean_text(entry.baseAsset), clean_text(entry.quoteAsset)
     kind = Kind.SPOT if market == SPOT else Kind.PERP if perpetual else Kind.FUTURE
+    try:
+        name = symbols.instrument_id(Binance.id, base, quote, clean_text(settle), expiry_ns)
+    except InputError:
+        return None
     return Instrument(
-        id=symbols.instrument_id(Binance.id, base, quote, clean_text(settle), expiry_ns),
+        id=name,
         venue=Binance.id,
         market=market,
         native=clean_text(entry.symbol),

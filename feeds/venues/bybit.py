@@ -110,6 +110,7 @@ class _Wire(Struct, gc=False):
 
 
 class _Book(_Wire):
+    s: str
     b: list[Level]
     a: list[Level]
     u: Update
@@ -285,7 +286,8 @@ class Bybit:
             streams: list[Stream] = []
             length = 0
             for instrument, group in by_instrument.items():
-                more = sum(len(_topic_name(instruments[instrument], stream.channel)) + 3 for stream in group)  # quotes and comma
+                names = [_topic_name(instruments[instrument], stream.channel) for stream in group]
+                more = 1 + sum(len(name) + 3 for name in names)  # with brackets, quotes and commas
                 if streams and length + more > CHARACTERS_PER_CONNECTION:
                     plans.append(self._plan(market, streams))
                     streams, length = [], 0
@@ -392,8 +394,10 @@ class BybitSession(BookSession):
         return actions
 
     def wake(self, now: Ns) -> Sequence[Action]:
-        actions = super().wake(now)
         if not self.pulse.alive:
+            return NOTHING  # given up: nothing is asked for on it any more
+        actions = super().wake(now)
+        if self.link is LinkState.DOWN:
             return actions
         if now >= self._ping_at_ns:
             self._ping_at_ns = now + PING_NS
@@ -563,21 +567,21 @@ class BybitSession(BookSession):
     def _book(self, feed: BookFeed, topic: str) -> Handler:
         book, leg, pulse, listener = feed.book, feed.leg, self.pulse, self.listener
         seen, apply, decode, synced = feed.health.seen, feed.book.apply, _book, BookState.SYNCED
-        depth = int(topic.split(".")[1])
+        depth, symbol = int(topic.split(".")[1]), feed.instrument.native
         until_sweep = SWEEP_EVERY
 
         def message(data: bytes, now: Ns) -> Sequence[Action]:
             nonlocal until_sweep
             frame = decode(data)
-            if frame.topic != topic:
-                raise BadFrame("a book's frame names two topics")
+            update = frame.data
+            if frame.topic != topic or update.s != symbol:
+                raise BadFrame("a book's frame names two topics or symbols")
             seen(len(data), now)
             pulse.last_ns = now
             at = frame.ts * MS
             if at:
                 leg.raw_ns = now - at
                 leg.fresh = True
-            update = frame.data
             u = update.u
             if frame.type == "delta" and u == feed.chain + 1 and book.state is synced:
                 feed.chain = u
@@ -618,11 +622,11 @@ class BybitSession(BookSession):
 
         def message(data: bytes, now: Ns) -> Sequence[Action]:
             frame = decode(data)
-            if frame.topic != topic:
-                raise BadFrame("a best quote's frame names two topics")
+            update = frame.data
+            if frame.topic != topic or update.s != instrument.native:
+                raise BadFrame("a best quote's frame names two topics or symbols")
             seen(len(data), now)
             pulse.last_ns = now
-            update = frame.data
             if frame.type == "snapshot":
                 known.bid, known.bid_size = _best(update.b, nan, 0.0)
                 known.ask, known.ask_size = _best(update.a, nan, 0.0)

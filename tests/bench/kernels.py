@@ -1,6 +1,6 @@
 """What one update of each kernel costs, beside numpy and pandas doing the same in the same run.
 
-Not timed in CI: figures are for the reader, the budget of analytics.md 17 stands in the note. Best of a few repetitions, one thread.
+Not timed in CI: figures are for the reader, the budget of analytics.md 17 stands in the note. Best of a few runs, one thread.
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analytics.batch import decayed_counter, ewm_moments, rolling_moments
-from analytics.book_metrics import bands, impact_mid, imbalance, microprice
+from analytics.book_metrics import bands, imbalance, impact_mid, microprice
 from analytics.spread import bps, signal_class
 from analytics.stream import DecayedCounter, EwmMoments, RollingMoments
 from feeds.model import SECOND, Contract, Instrument, Kind

@@ -65,7 +65,7 @@ def test_band_sums_convert_every_level_at_its_own_price(instrument: Instrument) 
 
 
 def test_a_level_exactly_on_the_edge_belongs_to_the_band_at_any_scale() -> None:
-    for scale in (1e-6, 0.1, 1.0, 3.0, 1000.0):
+    for scale in np.geomspace(1e-6, 1e6, 60).tolist():
         bids = [99.99 * scale, 99.9 * scale, 99.89 * scale], [1.0, 2.0, 4.0]
         asks = [100.01 * scale, 100.1 * scale, 100.11 * scale], [1.0, 2.0, 4.0]
         (band,) = bands(*bids, *asks, (10.0,), SPOT)
@@ -220,6 +220,11 @@ def test_a_book_too_thin_for_the_size_gives_no_price_but_tells_what_it_holds() -
     assert result[1:] == (2.0, 201.0, False)
     assert isnan(impact_mid([99.0], [100.0], [100.0], [1.0], 500.0, SPOT))
     assert impact([], [], 500.0, SPOT)[1:] == (0.0, 0.0, False)
+
+
+def test_a_size_that_is_all_the_book_holds_is_not_refused_for_a_rounding() -> None:
+    assert sum([0.1] * 8) < 0.8
+    assert impact([0.1] * 8, [1.0] * 8, 0.8, SPOT) == pytest.approx((0.1, 8.0, 0.8, True))
 
 
 def test_a_partly_taken_level_counts_for_its_part() -> None:
