@@ -15,8 +15,10 @@ from analytics.fees import FeeSchedule
 from analytics.market import Market, index_source
 from analytics.routes import LEG_GUARDS, AxisRule, LegGuard, Route, RouteKind, axis_rule
 from analytics.settings import AnalyticsSettings
+from analytics.snapshot import Snapshot, View
 from analytics.spread import Quote
 from analytics.tracker import Episode, RouteQuote
+from analytics.viewing import make_snapshot
 from feeds.clock import BOUNDARY_NS
 from feeds.health import Health
 from feeds.model import (
@@ -68,7 +70,8 @@ class Engine:
         leg_guards: Sequence[tuple[str, LegGuard]] = LEG_GUARDS,
     ) -> None:
         self.settings = settings
-        self.fees = FeeSchedule(settings.fees.tier, {name: bps / 1e4 for name, bps in settings.fees.taker_bps.items()})
+        own = {name: bps / 1e4 for name, bps in settings.fees.taker_bps.items()}
+        self.fees = FeeSchedule(settings.fees.tier, own, settings.fees.confirmed)
         self.alerts = AlertBook(rules, emit, position, first_seq, (settings.arb.open_bp, settings.arb.close_bp))
         self.alerts.resume(resume)
         self.markets: dict[InstrumentId, Market] = {}
@@ -82,6 +85,13 @@ class Engine:
         self._leg_guards = leg_guards
         self._routes_of: dict[InstrumentId, list[Route]] = {}
         self._open: list[Route] = []
+
+    def snapshot(self, view: View) -> Snapshot:
+        """Frozen figures of the last boundary, of what the view asks for."""
+        alerts = self.alerts.open
+        return make_snapshot(
+            view, self.now_ns, self.markets.values(), self.pairs.values(), self.routes.values(), alerts, self.settings.z.threshold
+        )
 
     # -- what arrives ------------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """A recording played through the one path: at any speed, paused, stepped, or from another time on.
 
 The player owns no clock: whoever drives it says how much real time has passed. What the records do does not depend on how they
-are handed on, so a replay repeats the run that made it, at any speed (DESIGN 1.2). Nothing is performed: what sessions ask for goes
-nowhere, and their answers come from the recording.
+are handed on, so a replay repeats the run that made it, at any speed (DESIGN 1.2). Nothing is performed: what sessions ask for
+goes nowhere, and their answers come from the recording.
 """
 
 from collections.abc import Callable, Iterator

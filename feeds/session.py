@@ -116,9 +116,12 @@ class BookSession(ABC):
 
     def wake(self, now: Ns) -> Sequence[Action]:
         actions: list[Action] = []
-        if self.pulse.alive and now - self.pulse.last_ns >= self.silence_ns:
+        if not self.pulse.alive:
+            self.deadline = NEVER
+            return NOTHING
+        if now - self.pulse.last_ns >= self.silence_ns:
             return self.link_dead(now)
-        self.deadline = self.pulse.last_ns + self.silence_ns if self.pulse.alive else NEVER
+        self.deadline = self.pulse.last_ns + self.silence_ns
         for feed in self.feeds.values():
             book = feed.book
             if book.crossed_ns:

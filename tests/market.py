@@ -271,7 +271,7 @@ class _Binance(_Venue):
         elif rng.random() < 0.9:  # else the quote comes late, and the diff that holds it first
             self._best_quote(now_ms)
         if number == 2 * DEPTH_EVERY + 2:
-            self._rest_answer(now_ms)
+            self.send("public", self.rest_answer(now_ms), now_ms + 70)
         if not self._spot and now_ms % 1_000 < STEP_MS:
             self._mark_price(now_ms - now_ms % 1_000, index, mark, funding_ms)
         if not self._spot and rng.random() < 0.01:
@@ -312,7 +312,7 @@ class _Binance(_Venue):
             quote = {"e": "bookTicker", **quote, "T": now_ms - 1, "E": now_ms}
         self._public("bookTicker", quote, now_ms)
 
-    def _rest_answer(self, now_ms: int) -> None:
+    def rest_answer(self, now_ms: int) -> Json:
         shape, (bids, asks) = self.book.shape, (self.book.bids, self.book.asks)
         times = {} if self._spot else {"E": now_ms, "T": now_ms - 2}
         names = {"symbol": shape.symbol, "pair": shape.pair} if shape.contract is Contract.INVERSE else {}
@@ -320,7 +320,7 @@ class _Binance(_Venue):
             "bids": self.book.rows({t: bids[t] for t in sorted(bids, reverse=True)}),
             "asks": self.book.rows({t: asks[t] for t in sorted(asks)}),
         }
-        self.send("public", {"lastUpdateId": self.book.seq, **times, **names, **rows}, now_ms + 70, moves_book=True)
+        return {"lastUpdateId": self.book.seq, **times, **names, **rows}
 
     def _trade(self, ticks: int, lots: int, *, buy: bool, now_ms: int) -> None:
         self._trade_id += 1
@@ -531,6 +531,7 @@ class SeededMarket:
         self._last_recv: dict[str, Ns] = {}
         self._truth: dict[str, tuple[Levels, Levels]] = {}
         self._latent = START_PRICE
+        self._now_ms = self.start_ms
         self._venues: dict[str, _Venue] = {}
         for name in self.markets:
             shape, rng = SHAPES[name], random.Random(f"{seed} {name}")
@@ -546,10 +547,17 @@ class SeededMarket:
         """True bids and asks, best first, as of the last book frame handed out; None before the first."""
         return self._truth.get(market)
 
+    def rest_answer(self, market: str) -> bytes:
+        """What Binance would answer to a depth request now: for tests that answer a session's `Fetch`."""
+        venue = self._venues[market]
+        if not isinstance(venue, _Binance):
+            raise TypeError(f"{market} has no snapshots by REST")
+        return msgspec.json.encode(venue.rest_answer(self._now_ms))
+
     def frames(self) -> Iterator[Frame]:
         """Every frame in the order of receipt."""
         for number in range(self._steps):
-            now_ms = self.start_ms + number * STEP_MS
+            self._now_ms = now_ms = self.start_ms + number * STEP_MS
             self._step(number, now_ms)
             yield from self._due(now_ms * MS)
         yield from self._due(1 << 62)
@@ -585,7 +593,7 @@ class SeededMarket:
         if "lastUpdateId" not in message:  # a REST answer does not wait behind the stream
             recv_ns = self._last_recv[conn] = max(recv_ns, self._last_recv.get(conn, 0))
         truth = None
-        if moves_book and "lastUpdateId" not in message:
+        if moves_book:
             truth = venue.book.levels(BYBIT_DEPTH if shape.venue == "BYBIT" else 1 << 30)
         self._sent += 1
         frame = Frame(recv_ns, conn, market, msgspec.json.encode(message))

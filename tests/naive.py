@@ -1,7 +1,7 @@
 """A replay of Binance captures with `json` and `dict` and nothing of the program: the oracle for books and routes on real data.
 
-Slow and plain on purpose. Reads the collector's own files (`<receive time> <combined JSON>`), keeps each book as two dicts, and lays
-a bookTicker that is newer than the book over it.
+Slow and plain on purpose. Reads the collector's own files (`<receive time> <combined JSON>`), keeps each book as two dicts, and
+lays a bookTicker that is newer than the book over it.
 """
 
 import gzip
@@ -86,7 +86,7 @@ class Book:
     def _snapshot(self, snapshot: dict[str, Any]) -> None:
         last = snapshot["lastUpdateId"]
         kept = [d for d in self.waiting if (d["u"] > last if self.spot else d["u"] >= last)]
-        if kept and kept[0]["U"] > last + 1:
+        if kept and kept[0]["U"] > last + 1 and kept[0].get("pu") != last:
             return
         self.bids = {float(p): float(q) for p, q in snapshot["bids"]}
         self.asks = {float(p): float(q) for p, q in snapshot["asks"]}

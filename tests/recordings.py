@@ -1,4 +1,4 @@
-"""Where the real recordings are, and the mark for tests that need them. They lie beside the repository and are never part of it."""
+"""Where the real recordings are. They lie beside the repository and are never part of it."""
 
 from pathlib import Path
 

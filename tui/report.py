@@ -14,6 +14,7 @@ from analytics.basis import Pair
 from analytics.engine import Engine
 from analytics.market import Market
 from analytics.routes import Route
+from analytics.snapshot import known
 from analytics.statistic import Statistic
 from analytics.tracker import PROBES_MS, Episode
 from feeds.hub import Hub
@@ -277,11 +278,6 @@ def _episode(episode: Episode) -> EpisodeReport:
         base=episode.opened.base,
         edge_after_ms={str(ms): edge for ms, edge in zip(PROBES_MS, episode.probes_bps, strict=False)},
     )
-
-
-def known(value: float) -> float | None:
-    """nan as None: what is not known is not a number."""
-    return value if value - value == 0.0 else None
 
 
 def _figure(value: float | None, form: str) -> str:

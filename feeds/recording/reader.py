@@ -82,6 +82,7 @@ class Recording:
             losses = Losses(segment.path.name, self._damage)
             if segment.number != number:
                 losses.say(f"segment {number:06d} is missing before it")
+                losses.any = False  # this one's head makes up for it
                 fresh = True
             number = segment.number + 1
             skip = _head_skip(segment) if not fresh else None

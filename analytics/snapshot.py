@@ -1,0 +1,133 @@
+"""What a screen, a line of JSON or a test may see of the engine: frozen values of one instant (DESIGN 3).
+
+Numbers are as exact as the engine has them; `None` is "no value", and stands wherever a book is not SYNCED, a link is not alive
+or a statistic is not warm. Age and reason stand beside the figures. Making text of them is the reader's business.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from analytics.alert import Alert
+from analytics.tracker import Episode
+from feeds.model import InstrumentId, Ns
+
+Levels = tuple[tuple[float, float], ...]
+
+
+class View(Struct, frozen=True):
+    """What is looked at: costs depend on it, not on the message rate. Empty `instruments` or `routes` means all of them."""
+
+    instruments: tuple[InstrumentId, ...] = ()
+    depth: int = 0
+    """Levels a side of each book; 0 leaves the books out."""
+    routes: tuple[str, ...] = ()
+    exits: bool = False
+    """Walk each route's way out and its executable size as well."""
+
+
+class BookView(Struct, frozen=True):
+    """Levels best first, sizes in the venue's unit; fewer than asked for where the book holds no more."""
+
+    instrument: InstrumentId
+    bids: Levels
+    asks: Levels
+
+
+class MarketView(Struct, frozen=True, kw_only=True):
+    """One market. Prices in quote units, sizes in the venue's unit, depths in quote units within the stated bp of mid."""
+
+    instrument: InstrumentId
+    native: str
+    link: str
+    book: str
+    reason: str
+    """Why the book last fell."""
+    age_ms: float | None
+    """Since the book last changed."""
+    pulse_ms: float | None
+    """Since the connection last said anything."""
+    late_ms: float | None
+    lag_ms: float | None
+    """None: unknown."""
+    bid: float | None
+    bid_size: float | None
+    ask: float | None
+    ask_size: float | None
+    mid: float | None
+    spread_bps: float | None
+    micro: float | None
+    """Size-weighted price of the touch."""
+    depth_quote: dict[str, tuple[float, float]]
+    """Band in bp -> quote units of bids and asks within it."""
+    imbalance: float | None
+    mark: float | None
+    index: float | None
+    mark_index_bps: float | None
+    mark_index_z: float | None
+    premium_bps: float | None
+    premium_z: float | None
+    funding_rate: float | None
+    """Fraction per interval; positive when longs pay."""
+    funding_interval_s: int | None
+    funding_next_ns: Ns | None
+    open_interest: float | None
+    last_price: float | None
+    assumed: bool
+
+
+class PairView(Struct, frozen=True, kw_only=True):
+    """The basis of a pair on its axis, 1 s grid."""
+
+    pair: str
+    axis: str
+    basis_bps: float | None
+    mean_bps: float | None
+    sd_bps: float | None
+    z: float | None
+    n: int
+    signal: str | None
+    """Class of the z-score; None on the RAW axis and before it is warm."""
+
+
+class RouteView(Struct, frozen=True, kw_only=True):
+    """A route at size. `exit_bps` is the exit cost at which it breaks even; `bailout_bps` what going in and out now leaves."""
+
+    route: str
+    buy: InstrumentId
+    sell: InstrumentId
+    kind: str
+    axis: str
+    in_bps: float | None
+    fees_bps: float | None
+    edge_bps: float | None
+    exit_bps: float | None
+    bailout_bps: float | None
+    base: float | None
+    executable_base: float | None
+    binding: str | None
+    refused: str
+    """Why it may not be believed now; empty when it may."""
+    episode: Episode | None
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """One instant."""
+
+    now_ns: Ns
+    markets: tuple[MarketView, ...]
+    books: tuple[BookView, ...]
+    pairs: tuple[PairView, ...]
+    routes: tuple[RouteView, ...]
+    alerts: tuple[Alert, ...]
+    """Those firing now, oldest first."""
+
+
+def known(value: float) -> float | None:
+    """nan and infinities as None: what is not known is not a number."""
+    return value if value - value == 0.0 else None
+
+
+def wanted(name: str, names: Sequence[str]) -> bool:
+    """Whether a view's list asks for `name`; an empty list asks for everything."""
+    return not names or name in names
