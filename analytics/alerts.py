@@ -3,19 +3,19 @@
 A rule watches one metric on every market, pair or route that its scope matches. Metrics with thresholds run through a
 `Hysteresis`; `route`, `stale` and `gap` are judged elsewhere (tracker, link, book) and arrive as a plain yes or no. An unknown
 value neither fires nor clears; one that stays unknown for `nodata_ms` ends an open episode as NODATA. A firing within the
-cooldown of the last one is not a new episode: it is counted on that one.
+cooldown of the last one is not a new episode: it is counted on that one, and told as its own only if it outlasts the cooldown.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from math import nan
+from math import isfinite, nan
 from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct, convert, structs
 
 from analytics.alert import Alert, AlertEvent, AlertKind, AlertState, Leg, Severity
-from analytics.hysteresis import Hysteresis
+from analytics.hysteresis import Hysteresis, Phase
 from feeds.model import MS, SECOND, Ns
 
 Millis = Annotated[int, Meta(ge=0, le=86_400_000)]
@@ -79,6 +79,8 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return
         if self.enter is None or self.exit is None:
             raise ValueError(f"rule {self.id}: {self.metric} needs enter and exit")
+        if not (isfinite(self.enter) and isfinite(self.exit)):
+            raise ValueError(f"rule {self.id}: enter and exit must be finite numbers")
         if self.loud(self.exit) > self.loud(self.enter):
             raise ValueError(f"rule {self.id}: exit {self.exit} is not on the quiet side of enter {self.enter}")
 
@@ -204,11 +206,10 @@ class AlertBook:
             self._follow(rule, self._watch(rule, scope), scope, now, active, value, context, closed_ns or now, quality)
 
     def peaks(self, now: Ns) -> None:
-        """Once a second: tell the episodes whose peak has grown."""
+        """Once a second: tell the episodes whose peak or repeats have grown."""
         for watch in self._watches.values():
             if watch.peaked and watch.alert is not None and now - watch.peaked_ns >= PEAK_EVERY_NS:
-                watch.peaked, watch.peaked_ns = False, now
-                self._emit(AlertEvent(AlertKind.PEAK, watch.alert, now))
+                self._tell(watch, watch.alert, now)
 
     @property
     def open(self) -> list[Alert]:
@@ -251,17 +252,24 @@ class AlertBook:
             if value == value and (alert.peak is None or rule.loud(value) > rule.loud(alert.peak)):
                 watch.alert = structs.replace(alert, peak=value, peak_ns=now)
                 watch.peaked = True
-        elif not watch.suppressed:
-            if alert is not None and now - watch.fired_ns < rule.cooldown_ms * MS:
+        elif alert is not None and now - watch.fired_ns < rule.cooldown_ms * MS:
+            if not watch.suppressed:
                 watch.suppressed = True
                 watch.alert = structs.replace(alert, repeats=alert.repeats + 1)
-                self._emit(AlertEvent(AlertKind.PEAK, watch.alert, now))
-                return
+                watch.peaked = True
+        elif not (watch.suppressed and watch.hold is not None and watch.hold.phase is Phase.RECOVERING):
             self._fire(rule, watch, scope, now, value, context())
+
+    def _tell(self, watch: _Watch, alert: Alert, now: Ns) -> None:
+        watch.peaked, watch.peaked_ns = False, now
+        self._emit(AlertEvent(AlertKind.PEAK, alert, now))
 
     def _fire(self, rule: Rule, watch: _Watch, scope: str, now: Ns, value: float, context: Context) -> None:
         enter, exit_at = (rule.enter, rule.exit) if rule.enter is not None else self._limits(rule)
         known = value if value == value else None
+        if watch.peaked and watch.alert is not None:
+            self._tell(watch, watch.alert, now)  # the last one's repeats, before the new one takes its place
+        watch.suppressed = False
         watch.fired_ns = watch.peaked_ns = now
         watch.alert = Alert(
             seq=self._next_seq,
@@ -288,6 +296,7 @@ class AlertBook:
 
     def _resolve(self, watch: _Watch, alert: Alert, now: Ns, closed_ns: Ns, quality: str) -> None:
         watch.peaked = False
+        closed_ns = max(closed_ns, alert.opened_ns)  # one told late, after a cooldown, may have fallen before
         watch.alert = structs.replace(alert, state=AlertState.RESOLVED, closed_ns=closed_ns, quality=quality)
         kind = AlertKind.NODATA if quality == "nodata" else AlertKind.RESOLVE
         self._emit(AlertEvent(kind, watch.alert, now))

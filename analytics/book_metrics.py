@@ -1,18 +1,20 @@
-"""What the shape of one order book says: depth and imbalance near the mid, microprice, and the price at which size trades.
+"""What the shape of one order book says: depth and imbalance near the mid, and the microprice.
 
 Pure functions of one reading of a book; they neither hold a book nor smooth over time. A side is two parallel sequences, best
 level first: prices (quote per base, finite, positive, not crossing the other side) and sizes (the venue's own unit, positive).
 Every quantity that leaves is in base or quote units; contracts are converted by `Instrument`, an inverse contract's at the
 price of each level. They run once a second a book over some 700 levels a side (analytics.md 16), so levels are summed in C.
 
-Sources: analytics.md 10 and 2 (impact mid); VAMP as in hftbacktest's order-book-imbalance notes; Stoikov 2018 on the microprice.
+What a size costs is `walk.py`'s business.
+
+Sources: analytics.md 10; VAMP as in hftbacktest's order-book-imbalance notes; Stoikov 2018 on the microprice.
 """
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from math import inf, nan
+from math import nan
 from operator import mul, neg, truediv
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct
 
@@ -75,15 +77,6 @@ class Microprice(Struct, frozen=True, gc=False):
 
     price: float
     deviation_bps: float
-
-
-class Impact(NamedTuple):
-    """Taking a side for a quote notional: mean price (quote per base; NaN unless complete) and what the visible levels filled."""
-
-    vwap: float
-    filled_base: float
-    filled_quote: float
-    complete: bool
 
 
 def bands(
@@ -166,45 +159,6 @@ def microprice(bid: float, bid_size: float, ask: float, ask_size: float, instrum
     mid = (bid + ask) / 2
     step = (ask - bid) / 2 * ((bid_base - ask_base) / total)
     return Microprice(mid + step, step / mid * 1e4)
-
-
-def impact(prices: Sequence[float], sizes: Sequence[float], notional: float, instrument: Instrument) -> Impact:
-    """Take `notional` quote units from one side, best level first.
-
-    Args:
-        prices, sizes: the asks to buy, the bids to sell.
-        notional: in quote units (US dollars of an inverse contract); one that is not positive and finite buys nothing.
-
-    Returns:
-        Mean price and what was filled. If the visible levels hold less than `notional` the price is NaN, `complete` False and
-        the fill says how far they reach: never a price for a part of the size.
-    """
-    if not 0.0 < notional < inf:
-        return Impact(nan, 0.0, 0.0, False)
-    base = quote = 0.0
-    for price, size in zip(prices, sizes, strict=True):
-        level_quote = instrument.to_quote(size, price)
-        wanted = notional - quote
-        if level_quote >= wanted - _SLACK * notional:
-            base += instrument.to_base(size, price) * min(wanted / level_quote, 1.0)
-            return Impact(notional / base, base, notional, True)
-        base += instrument.to_base(size, price)
-        quote += level_quote
-    return Impact(nan, base, quote, False)
-
-
-def impact_mid(
-    bid_prices: Sequence[float],
-    bid_sizes: Sequence[float],
-    ask_prices: Sequence[float],
-    ask_sizes: Sequence[float],
-    notional: float,
-    instrument: Instrument,
-) -> float:
-    """Middle of selling and buying `notional` quote units, in quote per base; NaN unless both sides hold it (analytics.md 2)."""
-    sell = impact(bid_prices, bid_sizes, notional, instrument)
-    buy = impact(ask_prices, ask_sizes, notional, instrument)
-    return (sell.vwap + buy.vwap) / 2
 
 
 def _sums(

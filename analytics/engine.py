@@ -74,6 +74,8 @@ class Engine:
         self.fees = FeeSchedule(settings.fees.tier, own, settings.fees.confirmed)
         self.alerts = AlertBook(rules, emit, position, first_seq, (settings.arb.open_bp, settings.arb.close_bp))
         self.alerts.resume(resume)
+        self._resumed = {alert.scope for alert in self.alerts.open}
+        """Scopes of resumed alerts: a route among them is judged until it is seen open or its edge gone."""
         self.markets: dict[InstrumentId, Market] = {}
         self.routes: dict[str, Route] = {}
         self.pairs: dict[str, Pair] = {}
@@ -119,10 +121,13 @@ class Engine:
             return
         market.status = status
         market.moved = True
-        if status.book is BookState.SYNCED or status.link is LinkState.CLOSED:
+        if status.link is LinkState.CLOSED:
             market.fell_ns = 0
-        elif status.reason == "gap" and not market.fell_ns:
-            market.fell_ns = now
+        elif status.book is BookState.SYNCED:
+            market.healed = True
+        elif status.reason == "gap":
+            market.fell_ns = market.fell_ns or now
+            market.healed = False
 
     def on_book(self, book: OrderBook, now: Ns) -> None:
         market = self.markets[book.instrument.id]
@@ -165,7 +170,7 @@ class Engine:
         for route in self.routes.values():
             if route.buy.moved or route.sell.moved:
                 route.look(now)
-            if route.interesting:
+            if route.interesting or route.id in self._resumed:
                 self._judge(route, now)
             else:
                 route.quote = None
@@ -180,12 +185,15 @@ class Engine:
             closed = route.tracker.refuse(now, "shutdown")
             if closed is not None:
                 self.episodes.append(closed)
+        self._open.clear()
 
     def _links(self, market: Market, now: Ns) -> None:
         """Stale and gap: facts of link and book, not thresholds."""
         book = market.book
         pulse = book.leg.pulse if book is not None else None
         closed = market.status.link is LinkState.CLOSED
+        if book is None and not closed:
+            return  # nothing is known yet: an alert resumed from the last run stays as it is
         stale = pulse is not None and not pulse.alive and not closed
         silent_ms = (now - pulse.last_ns) / MS if pulse is not None else nan
         self.alerts.say(
@@ -193,6 +201,10 @@ class Engine:
         )
         out_ms = (now - market.fell_ns) / MS if market.fell_ns else 0.0
         self.alerts.say(Metric.GAP, market.id, now, bool(market.fell_ns), out_ms, lambda: self._watching(market, now))
+        if market.healed and market.fell_ns:  # one that came and went between two boundaries is told all the same
+            market.fell_ns = 0
+            self.alerts.say(Metric.GAP, market.id, now, False, nan, Context)
+        market.healed = False
 
     def _judge(self, route: Route, now: Ns) -> None:
         found = route.step(now)
@@ -207,11 +219,16 @@ class Engine:
             self._open.remove(route)
         elif tracker.open and not was_open:
             self._open.append(route)
+        if route.id in self._resumed and isinstance(found, RouteQuote):
+            if tracker.open or found.edge_bps < self.settings.arb.close_bp:
+                self._resumed.remove(route.id)
+            if not tracker.open and route.id not in self._resumed:
+                self.alerts.say(Metric.ROUTE, route.id, now, False, nan, Context, "edge_collapsed")
         if not (was_open or tracker.open):
             return
         edge = found.edge_bps if isinstance(found, RouteQuote) else nan
         told = tracker.open and route.kind(now) is not RouteKind.UNSPLIT
-        reason = episode.reason if episode is not None else ""
+        reason = episode.reason if episode is not None else "unsplit"
         closed_ns = episode.closed_ns if episode is not None else 0
         self.alerts.say(Metric.ROUTE, route.id, now, told, edge, lambda: self._trigger(route, now), reason, closed_ns)
 
@@ -244,6 +261,7 @@ class Engine:
             if closed is not None:
                 self.episodes.append(closed)
                 self._open.remove(route)
+                self.alerts.say(Metric.ROUTE, route.id, now, False, nan, Context, closed.reason)
             self.routes.pop(route.id, None)
             for kept in self._routes_of.values():
                 if route in kept:

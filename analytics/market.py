@@ -34,6 +34,7 @@ class Market:
         "book",
         "fell_ns",
         "funding",
+        "healed",
         "id",
         "index",
         "index_of",
@@ -58,7 +59,9 @@ class Market:
         self.book: OrderBook | None = None
         self.status: Status = NO_STATUS
         self.fell_ns: Ns = 0
-        """When the book fell by a gap and has not come back since; 0 otherwise."""
+        """When the book fell by a gap and, at the last boundary, had not come back; 0 otherwise."""
+        self.healed = False
+        """It has come back since the last boundary."""
         self.bid = self.ask = nan
         self.moved = False
         """The touch price has changed since the last boundary."""
@@ -117,10 +120,8 @@ class Market:
         self.premium.push(now, premium_bps((sold.price + bought.price) / 2, self.index, now).value_bps)
 
     def _smooth(self, now: Ns, imbalance: float) -> None:
-        if imbalance != imbalance:
-            return
-        if self.obi != self.obi:
-            self.obi = imbalance
+        if imbalance != imbalance or self.obi != self.obi:
+            self.obi = imbalance  # a band without a level has no imbalance; the average starts over behind it
         else:
             keep = exp(-(now - self._obi_ns) / (self._settings.obi.tau_s * SECOND))
             self.obi = keep * self.obi + (1 - keep) * imbalance
@@ -132,8 +133,10 @@ def index_source(market: Market, markets: list[Market]) -> Market:
     own = market.instrument
     if own.kind is not Kind.SPOT:
         return market
-    for other in markets:
-        found = other.instrument
-        if found.kind is Kind.PERP and (found.venue, found.base, found.quote) == (own.venue, own.base, own.quote):
-            return other
-    return market
+    perps = [
+        other
+        for other in markets
+        if other.instrument.kind is Kind.PERP
+        and (other.instrument.venue, other.instrument.base, other.instrument.quote) == (own.venue, own.base, own.quote)
+    ]
+    return min(perps, key=lambda other: other.id, default=market)

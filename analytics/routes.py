@@ -21,6 +21,8 @@ from feeds.orderbook import OrderBook
 DOLLARS = frozenset({"USD", "USDT", "USDC"})
 """Quotes whose unit is taken for a dollar when a size is cut, and for nothing else."""
 EXECUTABLE_LEVELS = 256
+ROUNDING_BPS = 1e-8
+"""By how much an edge at size may come out above the touches' for arithmetic's sake."""
 
 
 class Axis(StrEnum):
@@ -149,7 +151,7 @@ class Route:
         self.refusals: dict[str, int] = {}
         self.last_refusal: tuple[Ns, str, float] | None = None
         """When, why, and the touch edge it had: the last time an edge worth opening was refused."""
-        self._seen = (-1, -1)
+        self._seen: tuple[int, ...] = ()
 
     def scales(self, now: Ns) -> Scales:
         return self._axis_rule(self.buy, self.sell, now)
@@ -179,7 +181,8 @@ class Route:
         if not self.tracker.idle:
             return True
         best = self.nearest.edge_bps if self.nearest is not None else -inf
-        return self.touch_edge >= self._settings.arb.open_bp or self.touch_edge > best
+        upper = self.touch_edge + ROUNDING_BPS
+        return upper >= self._settings.arb.open_bp or upper > best
 
     def judge(self, now: Ns) -> RouteQuote | str:
         """The route at size, or the first reason why it may not be believed."""
@@ -224,7 +227,7 @@ class Route:
             return "depth"
         if size < self._settings.guards.min_leg_usd:
             return "size"
-        if not round_down(bought.base, buy, sell, bought.price) or sold.quote < sell.min_notional:
+        if not round_down(bought.base, buy, sell, bought.price) or size < buy.min_notional or sold.quote < sell.min_notional:
             return "lot"
         return self._quote(bought.price, sold.price, bought.base, scales)
 
@@ -243,11 +246,10 @@ class Route:
         return found
 
     def fresh(self) -> bool:
-        """Whether either book has changed since the last call."""
-        buy, sell = self.buy.book, self.sell.book
-        versions = (buy.version if buy is not None else -1, sell.version if sell is not None else -1)
-        changed = versions != self._seen
-        self._seen = versions
+        """Whether either book, or an index that the prices are compared by, has changed since the last call."""
+        seen = (*self._data(self.buy), *self._data(self.sell))
+        changed = seen != self._seen
+        self._seen = seen
         return changed
 
     def bailout(self, quote: RouteQuote, now: Ns) -> Bailout:
@@ -278,6 +280,12 @@ class Route:
             sell_fee=self.sell_fee,
             min_average_bps=self._settings.arb.open_bp,
         )
+
+    def _data(self, leg: Market) -> tuple[int, Ns]:
+        version = leg.book.version if leg.book is not None else -1
+        if self.buy.instrument.quote == self.sell.instrument.quote or leg.index_of.index is None:
+            return version, 0
+        return version, leg.index_of.index.recv_ns
 
     def _quote(self, buy_price: float, sell_price: float, base: float, scales: Scales) -> RouteQuote:
         cost = buy_price * scales.buy

@@ -74,7 +74,7 @@ def mark_index_bps(mark: Quote | None, index: Quote | None, now_ns: Ns) -> Sprea
 
 
 def premium_bps(impact_mid: float | None, index: Quote | None, now_ns: Ns) -> Spread:
-    """Impact mid (`book_metrics.impact_mid` of a book that is readable now) against an index that is <= 10 s old at `now_ns`.
+    """Impact mid (middle of `walk.spend` on both sides of a book readable now) against an index that is <= 10 s old at `now_ns`.
 
     NaN with `STALE_INDEX` for an older index, with `NO_PRICE` where either is missing. Source: analytics.md 2.
     """

@@ -28,7 +28,11 @@ class RouteQuote(Struct, frozen=True, gc=False):
 
 
 class Episode(Struct, frozen=True, kw_only=True):
-    """One opportunity. Times are ns; edges in bp after every fee; `probes_bps` is the edge 50 to 1,000 ms after open."""
+    """One opportunity. Times are ns; edges in bp after every fee; `probes_bps` is the edge 50 to 1,000 ms after open.
+
+    `last`, the mean and the updates reach to the moment it closed, which for a collapsed edge is when it fell; the probes go on
+    for as long as it was looked at, also below `close`: they ask what was left for a slower hand.
+    """
 
     route: str
     kind: str
@@ -49,7 +53,20 @@ class Episode(Struct, frozen=True, kw_only=True):
 class _Open:
     """The open episode, as it grows."""
 
-    __slots__ = ("integral", "kind", "last", "last_ns", "opened", "opened_ns", "peak", "peak_ns", "probes", "since_ns", "updates")
+    __slots__ = (
+        "fallen",
+        "integral",
+        "kind",
+        "last",
+        "last_ns",
+        "opened",
+        "opened_ns",
+        "peak",
+        "peak_ns",
+        "probes",
+        "since_ns",
+        "updates",
+    )
 
     def __init__(self, now: Ns, since_ns: Ns, quote: RouteQuote, kind: str) -> None:
         self.kind = kind
@@ -59,6 +76,8 @@ class _Open:
         self.integral = 0.0
         self.updates = 1
         self.probes: list[float] = []
+        self.fallen: Episode | None = None
+        """As it stood when the edge last fell under `close`."""
 
     def observe(self, now: Ns, quote: RouteQuote) -> None:
         self.fill_probes(now)
@@ -117,12 +136,14 @@ class Tracker:
         if self._open is not None:
             self._open.observe(now, quote)
         hold.step(now, quote.edge_bps, fresh)
+        if self._open is not None and hold.fell_ns == now:
+            self._open.fallen = self._open.episode(self.route)
         if self._open is None:
             if not hold.active:
                 return None
             self._open = _Open(now, hold.since_ns, quote, kind)
             return self._open.episode(self.route)
-        return None if hold.active else self._close(hold.fell_ns, "edge_collapsed")
+        return None if hold.active else self._close(hold.fell_ns, "edge_collapsed", self._open.fallen)
 
     def refuse(self, now: Ns, reason: str) -> Episode | None:
         """A boundary at which it may not: whatever was open closes here. Returns the closed episode."""
@@ -138,10 +159,10 @@ class Tracker:
         """The open episode as it stands."""
         return self._open.episode(self.route) if self._open is not None else None
 
-    def _close(self, at: Ns, reason: str) -> Episode | None:
+    def _close(self, at: Ns, reason: str, fallen: Episode | None = None) -> Episode | None:
         if self._open is None:
             return None
         self._open.fill_probes(at)
         found = self._open.episode(self.route)
         self._open = None
-        return structs.replace(found, closed_ns=at, reason=reason)
+        return structs.replace(fallen or found, closed_ns=at, reason=reason, probes_bps=found.probes_bps)

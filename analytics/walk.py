@@ -13,6 +13,7 @@ from feeds.model import Contract, Instrument
 
 Levels = Sequence[tuple[float, float]]
 EPSILON = 1e-12
+"""Of the size asked for: all that a side holds is not refused for a rounding of its sum."""
 
 
 class Fill(NamedTuple):
@@ -26,15 +27,18 @@ class Fill(NamedTuple):
 
 
 def spend(levels: Levels, instrument: Instrument, notional: float) -> Fill:
-    """Walk until `notional` quote units are filled."""
+    """Walk until `notional` quote units are filled; one that is not above 0 fills nothing."""
     base = quote = 0.0
     worst = nan
+    if not notional > 0.0:
+        return Fill(nan, 0.0, 0.0, False, nan)
+    slack = EPSILON * notional
     inverse, unit = instrument.contract is Contract.INVERSE, instrument.contract_size
     for price, size in levels:
         level = size * unit if inverse else size * unit * price
         worst = price
         rest = notional - quote
-        if level >= rest:
+        if level >= rest - slack:
             base += rest / price
             return Fill(notional / base, base, notional, True, worst)
         quote += level
@@ -43,15 +47,18 @@ def spend(levels: Levels, instrument: Instrument, notional: float) -> Fill:
 
 
 def take(levels: Levels, instrument: Instrument, base: float) -> Fill:
-    """Walk until `base` base units are filled."""
+    """Walk until `base` base units are filled; none that is not above 0."""
     filled = quote = 0.0
     worst = nan
+    if not base > 0.0:
+        return Fill(nan, 0.0, 0.0, False, nan)
+    slack = EPSILON * base
     inverse, unit = instrument.contract is Contract.INVERSE, instrument.contract_size
     for price, size in levels:
         level = size * unit / price if inverse else size * unit
         worst = price
         rest = base - filled
-        if level >= rest * (1 - EPSILON):
+        if level >= rest - slack:
             quote += rest * price
             return Fill(quote / base, base, quote, True, worst)
         filled += level
@@ -82,8 +89,8 @@ class Executable(NamedTuple):
     """Two books walked against each other: what can be done now, and what binds it.
 
     `base` is rounded down to the coarser lot; `profit` and `cost` are in the buy leg's quote before rounding; `depth` means that
-    more may stand beyond what is visible, so the size is a lower bound. `base_at_edge` is the largest base whose average edge
-    after all fees is at least the wanted one.
+    more may stand beyond what is visible, so the size is a lower bound. `base_at_edge` is the largest part of the walk, from its
+    start, whose average edge after all fees is at least the wanted one; before rounding too.
     """
 
     base: float
@@ -113,10 +120,11 @@ def execute(
 ) -> Executable:
     """Buy from `asks` and sell into `bids` while the marginal edge, fees in the price, is above `min_marginal_bps`.
 
-    Fees are fractions, the leg's full ones (in and out unless LOCKED). Scales turn each leg's prices into one measure. Greedy is
-    optimal because the marginal edge never rises along the walk.
+    Fees are fractions, the leg's full ones (in and out unless LOCKED). Scales turn each leg's prices into one measure;
+    `max_cost`, like what is returned, is in the buy leg's quote, fees included. Greedy is optimal because the marginal edge never
+    rises along the walk.
     """
-    up, down = buy_scale * (1 + buy_fee), sell_scale * (1 - sell_fee)
+    up, down = 1 + buy_fee, sell_scale / buy_scale * (1 - sell_fee)
     threshold, average = 1 + min_marginal_bps / 1e4, 1 + min_average_bps / 1e4
     ask_at = bid_at = 0
     ask_rest = buy.to_base(asks[0][1], asks[0][0]) if asks else 0.0

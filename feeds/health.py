@@ -15,7 +15,8 @@ from feeds.model import MS, SECOND, InstrumentId, Ns, Stream
 LATE_NS: int = 150 * MS
 """Above its own trailing median by more than this a leg is LATE."""
 MEDIAN_SPAN_NS: int = 600 * SECOND
-MIN_SAMPLES = 10
+MIN_SAMPLES = 300
+"""Thirty seconds of a busy leg. A shorter median is one of the connection's start, whose frames wait behind snapshots."""
 PROBES = 10
 MAX_PROBE_ERROR_NS: int = 100 * MS
 """Half a round trip above this says nothing about lag: it is shown as unknown."""
@@ -176,11 +177,12 @@ class LegHealth:
         self.fresh = False
         """Whether `raw_ns` is new since the last boundary."""
         self.late_ns = nan
-        """raw minus its trailing ten-minute median; nan until ten samples are there."""
+        """raw minus its trailing ten-minute median; nan until `MIN_SAMPLES` are there."""
         self.lag_ns = nan
         """raw plus clock offset; nan when no probe says."""
         self.lag_error_ns = nan
         self.samples = 0
+        """Boundaries since the first timed frame."""
         self.late_samples = 0
         self._sorted: SortedList[int] = SortedList()
         self._times: deque[Ns] = deque()
@@ -207,7 +209,7 @@ class LegHealth:
                 self.lag_ns, self.lag_error_ns = float(raw + offset[0]), float(offset[1])
         if offset is None:
             self.lag_ns = self.lag_error_ns = nan
-        if self.late_ns == self.late_ns:
+        if self._times:
             self.samples += 1
             self.late_samples += self.late_ns > LATE_NS
 

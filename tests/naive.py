@@ -56,6 +56,7 @@ class Book:
         self.synced = False
         self.gaps = 0
         self.waiting: list[dict[str, Any]] = []
+        self.bare = False
         self.touch: dict[str, Any] | None = None
         self.last = 0
         self.changes = 0
@@ -77,6 +78,8 @@ class Book:
                 self.waiting.append(data)
             elif data["U"] == self.u + 1 if self.spot else data["pu"] == self.u:
                 self._apply(data)
+            elif self.bare and data["U"] <= self.u <= data["u"]:
+                self._apply(data)
             elif data["u"] > self.u:
                 self.gaps += 1
                 self.synced = False
@@ -91,7 +94,7 @@ class Book:
         self.bids = {float(p): float(q) for p, q in snapshot["bids"]}
         self.asks = {float(p): float(q) for p, q in snapshot["asks"]}
         self.u = last
-        self.synced = True
+        self.synced = self.bare = True
         for data in kept:
             self._apply(data)
         self.waiting = []
@@ -104,6 +107,7 @@ class Book:
                 else:
                     side.pop(float(price), None)
         self.u = data["u"]
+        self.bare = False
         self.changes += 1
 
     def levels(self, count: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:

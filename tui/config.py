@@ -76,7 +76,7 @@ NOTES: Final[Mapping[str, str]] = {
     "z.min_periods": "samples of 1 s before there is a z",
     "z.mode": "prior: against the samples before this one; inclusive: with it; ewma: exponentially weighted",
     "z.decay": "weight that ewma keeps from one sample to the next",
-    "z.threshold": "standard deviations from which a z counts as unusual",
+    "z.threshold": "standard deviations beyond which a z is a strong signal, beyond half of it a weak one",
     "obi": "Order-book imbalance within a band round mid, smoothed.",
     "obi.band_bps": "bp on each side of mid",
     "obi.tau_s": "s, time constant of the smoothing",

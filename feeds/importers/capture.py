@@ -29,7 +29,7 @@ from feeds.recording.format import (
     Record,
     encode,
 )
-from feeds.recording.writer import RecordingWriter
+from feeds.recording.writer import SEGMENT_BYTES, RecordingWriter
 from feeds.text import clean_text
 from feeds.venue import Venue
 
@@ -56,6 +56,7 @@ def import_capture(
     progress: Progress = lambda _done, _total: None,
     make_hub: Callable[[], CaptureHub] | None = None,
     version: str = "",
+    segment_bytes: int = SEGMENT_BYTES,
 ) -> ImportReport:
     """Import capture files, of one or several formats, as one recording.
 
@@ -68,6 +69,7 @@ def import_capture(
         progress: see `Progress`.
         make_hub: makes the hub that follows along; without one, later segments open without books.
         version: of the program, for the header.
+        segment_bytes: text in one segment.
 
     Raises:
         InputError: nothing that can be imported, a venue without an adapter, an unusable file or directory.
@@ -76,7 +78,7 @@ def import_capture(
     try:
         survey = Survey(paths, venues, market, progress)
         survey.settle(instruments)
-        return _Import(survey, directory, make_hub, version).run()
+        return _Import(survey, directory, make_hub, version, segment_bytes).run()
     except OSError as error:
         where = clean_text(str(error.filename or directory), 200)
         raise InputError(f"{where}: cannot be read: {(error.strerror or 'error').lower()}") from None
@@ -85,14 +87,22 @@ def import_capture(
 class _Import:
     """The second pass."""
 
-    def __init__(self, survey: Survey, directory: Path, make_hub: Callable[[], CaptureHub] | None, version: str) -> None:
+    def __init__(
+        self,
+        survey: Survey,
+        directory: Path,
+        make_hub: Callable[[], CaptureHub] | None,
+        version: str,
+        segment_bytes: int,
+    ) -> None:
         self.survey = survey
         self.hub = make_hub() if make_hub is not None else None
         self.open: dict[str, Connection] = {}
         self.answers = 0
         formats = dict.fromkeys(file.form.name for file in survey.files)
         header = Header(start_wall_ns=survey.start_ns, version=version, source="import of " + ", ".join(formats))
-        self.writer = RecordingWriter(directory, header, self._head if self.hub is None else self.hub.head)
+        head = self._head if self.hub is None else self.hub.head
+        self.writer = RecordingWriter(directory, header, head, segment_bytes=segment_bytes)
         self.instruments = encode(survey.instruments)
 
     def run(self) -> ImportReport:

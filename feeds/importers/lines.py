@@ -97,9 +97,9 @@ def _texts(path: Path, damage: Damage, progress: Callable[[int], object]) -> Ite
             while packed and data:
                 if unpacker.eof:  # the next member; padding of zeros is none
                     data = data.lstrip(b"\0")
-                    unpacker = zlib.decompressobj(31)
                     if not data:
                         break
+                    unpacker = zlib.decompressobj(31)
                 try:
                     text = unpacker.decompress(data, 4 * BLOCK_BYTES)
                 except zlib.error:

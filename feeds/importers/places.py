@@ -44,7 +44,14 @@ def place_of(url: str) -> tuple[VenueId, str] | None:
     """(venue, market) of a websocket or REST URL; None for a host that is not known."""
     parts = urlsplit(url)
     where = f"{parts.hostname or ''}{parts.path}"
-    return next(((venue, market) for pattern, venue, market in PLACES if pattern.match(where)), None)
+    return next(
+        (
+            (venue, market)
+            for pattern, venue, market in PLACES
+            if (found := pattern.match(where)) and where[found.end() : found.end() + 1] in ("", "/")
+        ),
+        None,
+    )
 
 
 def topics_in_url(url: str) -> Iterator[str]:

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from analytics.batch import decayed_counter, ewm_moments, rolling_moments
-from analytics.book_metrics import bands, imbalance, impact_mid, microprice
+from analytics.book_metrics import bands, imbalance, microprice
 from analytics.spread import bps, signal_class
 from analytics.stream import DecayedCounter, EwmMoments, RollingMoments
+from analytics.walk import spend
 from feeds.model import SECOND, Contract, Instrument, Kind
 
 WINDOW = 500
@@ -184,6 +185,7 @@ def _book() -> list[tuple[str, float, str]]:
     bid_prices, ask_prices = 6e4 - 0.05 - steps, 6e4 + 0.05 + steps
     bid_sizes, ask_sizes = rng.lognormal(size=(2, LEVELS))
     sides = bid_prices.tolist(), bid_sizes.tolist(), ask_prices.tolist(), ask_sizes.tolist()
+    asks = list(zip(*sides[2:], strict=True))
     linear, inverse = _instrument(Contract.LINEAR), _instrument(Contract.INVERSE)
     times = 100
 
@@ -210,5 +212,5 @@ def _book() -> list[tuple[str, float, str]]:
         ("bands by numpy from lists", repeated(by_numpy), note),
         ("imbalance of 10 levels", repeated(lambda: imbalance(*sides, 10, linear)), ""),
         ("microprice", repeated(lambda: microprice(6e4, 1.0, 6e4 + 0.1, 2.0, linear)), ""),
-        ("impact mid", repeated(lambda: impact_mid(*sides, 1e6, linear)), "1e6 quote units a side; walk budget 100 us"),
+        ("spend, linear", repeated(lambda: spend(asks, linear, 1e6)), "1e6 quote units of one side; walk budget 100 us"),
     ]

@@ -1,6 +1,5 @@
 """Book metrics against level-by-level and lot-by-lot oracles, and against what must not change them. See analytics.md 10, 18."""
 
-from fractions import Fraction
 from math import isnan, nan
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.book_metrics import ONE_SIDED, Imbalance, bands, imbalance, impact, impact_mid, microprice
+from analytics.book_metrics import ONE_SIDED, Imbalance, bands, imbalance, microprice
 from feeds.model import Contract, Instrument, Kind
 
 Side = tuple[list[float], list[float]]
@@ -83,9 +82,6 @@ def test_prices_times_1000_leave_every_ratio_alone() -> None:
         assert microprice(bid, bid_size, ask, ask_size, SPOT).deviation_bps == pytest.approx(
             microprice(bid * 1000, bid_size, ask * 1000, ask_size, SPOT).deviation_bps, rel=1e-6, abs=1e-9
         )
-        assert impact_mid(*small[0], *small[1], 5e3, SPOT) * 1000 == pytest.approx(
-            impact_mid(*large[0], *large[1], 5e6, SPOT), rel=1e-12
-        )
 
 
 def test_the_order_in_which_levels_arrived_does_not_show() -> None:
@@ -97,7 +93,6 @@ def test_the_order_in_which_levels_arrived_does_not_show() -> None:
         kept = [sorted(arrived[0], reverse=True), sorted(arrived[1])]
         sides = [([p for p, _ in side], [s for _, s in side]) for side in kept]
         assert bands(*sides[0], *sides[1], WIDTHS, SPOT) == bands(*bids, *asks, WIDTHS, SPOT)
-        assert impact(*sides[1], 2e4, SPOT) == impact(*asks, 2e4, SPOT)
 
 
 def test_a_mirrored_book_swaps_the_roles() -> None:
@@ -182,69 +177,6 @@ def test_the_microprice_leans_to_the_thinner_side_by_obi_times_half_the_spread(
 def test_a_touch_without_size_has_no_microprice() -> None:
     assert isnan(microprice(99.0, 0.0, 101.0, 0.0, SPOT).price)
     assert isnan(microprice(nan, nan, 101.0, 1.0, SPOT).deviation_bps)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    levels=st.lists(st.tuples(st.integers(1, 30), st.integers(1, 12)), min_size=1, max_size=12),
-    lots=st.integers(1, 160),
-    instrument=st.sampled_from(KINDS),
-)
-def test_impact_is_the_price_of_the_lots_one_by_one(levels: list[tuple[int, int]], lots: int, instrument: Instrument) -> None:
-    prices = [1000.0 + sum(step for step, _ in levels[: i + 1]) for i in range(len(levels))]
-    sizes = [float(count) for _, count in levels]
-    expanded = [price for price, size in zip(prices, sizes, strict=True) for _ in range(int(size))]
-    taken = expanded[:lots]
-    unit = Fraction(instrument.contract_size)
-    if instrument.contract is Contract.INVERSE:
-        base = sum((unit / Fraction(price) for price in taken), Fraction(0))
-        quote = unit * len(taken)
-        notional = instrument.contract_size * lots
-    else:
-        base = unit * len(taken)
-        quote = sum((unit * Fraction(price) for price in taken), Fraction(0))
-        notional = float(quote) + (0.0 if lots <= len(expanded) else 1.0)
-    result = impact(prices, sizes, notional, instrument)
-    assert result.complete is (lots <= len(expanded))
-    assert result.filled_base == pytest.approx(float(base), rel=1e-12)
-    assert result.filled_quote == pytest.approx(float(quote), rel=1e-12)
-    if result.complete:
-        assert result.vwap == pytest.approx(float(quote / base), rel=1e-12)
-    else:
-        assert isnan(result.vwap)
-
-
-def test_a_book_too_thin_for_the_size_gives_no_price_but_tells_what_it_holds() -> None:
-    result = impact([100.0, 101.0], [1.0, 1.0], 500.0, SPOT)
-    assert isnan(result.vwap)
-    assert result[1:] == (2.0, 201.0, False)
-    assert isnan(impact_mid([99.0], [100.0], [100.0], [1.0], 500.0, SPOT))
-    assert impact([], [], 500.0, SPOT)[1:] == (0.0, 0.0, False)
-
-
-def test_a_size_that_is_all_the_book_holds_is_not_refused_for_a_rounding() -> None:
-    assert sum([0.1] * 8) < 0.8
-    assert impact([0.1] * 8, [1.0] * 8, 0.8, SPOT) == pytest.approx((0.1, 8.0, 0.8, True))
-
-
-def test_a_partly_taken_level_counts_for_its_part() -> None:
-    result = impact([100.0, 200.0], [1.0, 5.0], 500.0, SPOT)
-    assert result == pytest.approx((500.0 / 3.0, 3.0, 500.0, True))
-    inverse = impact([100.0, 200.0], [1.0, 5.0], 500.0, INVERSE)
-    assert inverse == pytest.approx((500.0 / 3.0, 3.0, 500.0, True))
-
-
-@pytest.mark.parametrize("notional", [0.0, -1.0, nan, float("inf")])
-def test_a_notional_that_is_none_has_no_price(notional: float) -> None:
-    assert isnan(impact([100.0], [1.0], notional, SPOT).vwap)
-    assert not impact([100.0], [1.0], notional, SPOT).complete
-
-
-def test_the_impact_mid_lies_between_the_two_sides_it_averages() -> None:
-    bids, asks = book(8)
-    sell, buy = impact(*bids, 1e4, SPOT), impact(*asks, 1e4, SPOT)
-    assert sell.vwap < bids[0][0] < asks[0][0] < buy.vwap
-    assert impact_mid(*bids, *asks, 1e4, SPOT) == (sell.vwap + buy.vwap) / 2
 
 
 def test_vamp_weighs_each_side_by_the_other() -> None:

@@ -280,6 +280,16 @@ def test_a_missing_segment_is_named_and_the_next_head_brings_the_books_back(tmp_
     assert damage == ["000003.log.gz segment 000002 is missing before it"]
 
 
+def test_the_head_after_a_damaged_segment_brings_the_books_back(tmp_path: Path) -> None:
+    path = rolled(tmp_path)
+    first = path / "000001.log.gz"
+    text = gzip.decompress(first.read_bytes())
+    first.write_bytes(gzip.compress(text.replace(b'"n":7,', b'"n":7,\n')))
+    records, damage = read(path)
+    assert [record.kind for record in records if record.kind != "t"] == ["i", "o", "s"] * 2
+    assert len(damage) == 1
+
+
 def test_a_plain_file_left_beside_its_compressed_form_is_not_read_twice(tmp_path: Path) -> None:
     path = write(tmp_path / "rec", [frame(number) for number in range(50)])
     (path / "000001.log").write_bytes(gzip.decompress((path / "000001.log.gz").read_bytes()))
@@ -419,6 +429,14 @@ def test_a_first_time_from_the_dawn_of_time_does_not_stretch_the_recording(tmp_p
         records, damage = read(plain(tmp_path / "rec", [early, *map(line, good)]))
         assert records == good
         assert len(damage) == 1
+
+
+def test_a_single_line_with_an_impossible_time_is_not_believed(tmp_path: Path) -> None:
+    for time in (-5, 10**40):
+        (tmp_path / "rec/000001.log").unlink(missing_ok=True)
+        records, damage = read(plain(tmp_path / "rec", [b"%d t a {}\n" % time]))
+        assert records == []
+        assert damage == ["000001.log line 3: its time is none; left out"]
 
 
 def test_a_machine_that_slept_for_two_days_is_believed(tmp_path: Path) -> None:
