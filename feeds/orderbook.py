@@ -41,9 +41,7 @@ class Side:
 
     def replace(self, levels: Iterable[tuple[float, float]]) -> None:
         """Forget everything and hold `levels` (price, size), in any order; size 0 is nothing."""
-        live = {price: size for price, size in levels if size}
-        self._sizes.clear()
-        self._sizes.update(live)
+        self._sizes = live = {price: size for price, size in levels if size}
         self._room = 2 * len(live) + ROOM
         self._rebuild()
 
@@ -60,13 +58,13 @@ class Side:
                 if key > floor:
                     insort(band, key)
             if len(band) > LONGEST + 2 * self._high or len(sizes) > self._room:
-                self.replace(list(sizes.items()))
+                self.replace(sizes.items())
 
     def best(self) -> tuple[float, float]:
         """(price, size) of the best level; (nan, 0.0) when the side is empty."""
-        sizes, sign = self._sizes, self.sign
+        sign = self.sign
         while True:
-            band = self._band
+            band, sizes = self._band, self._sizes
             while band:
                 price = sign * band[-1]
                 size = sizes[price]
@@ -117,20 +115,22 @@ class Side:
         return sum(1 for size in self._sizes.values() if size)
 
     def _rebuild(self) -> None:
-        sizes = self._sizes
-        if 0.0 in sizes.values():
-            live = {price: size for price, size in sizes.items() if size}
-            sizes.clear()
-            sizes.update(live)
+        """Take the best prices into the band afresh; the tombstones among them go."""
+        sizes, sign, high = self._sizes, self.sign, self._high
         keys = np.fromiter(sizes, float, len(sizes))
-        keys *= self.sign
-        keys.sort()
-        if len(keys) > self._high:
-            self._band = keys[-self._high :].tolist()
-            self._floor = self._band[0]
+        keys *= sign
+        if len(keys) > high:
+            keys = np.partition(keys, len(keys) - high)[-high:]
+            keys.sort()
+            self._floor = float(keys[0])
         else:
-            self._band = keys.tolist()
+            keys.sort()
             self._floor = -inf
+        band = keys.tolist()
+        dead = [key for key in band if not sizes[sign * key]]
+        for key in dead:
+            del sizes[sign * key]
+        self._band = [key for key in band if sign * key in sizes] if dead else band
 
 
 class OrderBook:
@@ -293,10 +293,10 @@ class OrderBook:
         self.venue_ns = venue_ns
         self.recv_ns = now
         if self.touch_seq > seq:
-            self._publish(self.touch_bid, self.touch_bid_size, self.touch_ask, self.touch_ask_size, now)
-            return
-        bid, bid_size = self.bids.best()
-        ask, ask_size = self.asks.best()
+            bid, bid_size, ask, ask_size = self.touch_bid, self.touch_bid_size, self.touch_ask, self.touch_ask_size
+        else:
+            bid, bid_size = self.bids.best()
+            ask, ask_size = self.asks.best()
         self._publish(bid, bid_size, ask, ask_size, now)
 
     def _publish(self, bid: float, bid_size: float, ask: float, ask_size: float, now: Ns) -> None:

@@ -26,7 +26,7 @@ MEMBER_BYTES: int = 1 << 20
 FLUSH_BYTES: int = 256 << 10
 FLUSH_NS: Ns = SECOND
 LEVEL: int = 5
-"""zlib level: 6 makes Binance depth 2 % smaller and takes 40 % longer."""
+"""zlib level, measured on Binance depth: 6 is 2 % smaller and takes half as long again, 4 is 6 % larger."""
 WAITING_MEMBERS: int = 8
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW
 

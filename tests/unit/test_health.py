@@ -60,7 +60,7 @@ def test_lateness_equals_the_brute_force_median_of_the_trailing_ten_minutes() ->
     assert len(leg._sorted) == len(leg._times) <= 6_001
 
 
-def test_lateness_is_unknown_until_ten_samples_are_there() -> None:
+def test_lateness_is_unknown_until_half_a_minute_of_samples_is_there() -> None:
     _, leg = board()
     for step in range(MIN_SAMPLES):
         arrive(leg, 5 * MS)
@@ -68,13 +68,14 @@ def test_lateness_is_unknown_until_ten_samples_are_there() -> None:
         assert isnan(leg.late_ns)
         assert not leg.late
     arrive(leg, 5 * MS + LATE_NS + 1)
-    leg.sample(START + SECOND, None)
+    leg.sample(START + MIN_SAMPLES * 100 * MS, None)
     assert leg.late
+    assert MIN_SAMPLES * 100 * MS == 30 * SECOND
 
 
 def test_exactly_150_ms_above_the_median_is_not_late() -> None:
     _, leg = board()
-    for step, raw in enumerate([0] * 20 + [LATE_NS]):
+    for step, raw in enumerate([0] * MIN_SAMPLES + [LATE_NS]):
         arrive(leg, raw)
         leg.sample(START + step * 100 * MS, None)
     assert leg.late_ns == LATE_NS
@@ -93,7 +94,7 @@ def test_a_recorder_1_27_s_behind_shows_20_ms() -> None:
     made, leg = board()
     behind, latency = 1_270 * MS, 20 * MS
     made.probe(probe(START, 30 * MS, behind))
-    for step in range(40):
+    for step in range(MIN_SAMPLES + 10):
         now = START + SECOND + step * 100 * MS
         arrive(leg, latency - behind)  # the venue's stamp lies in the recorder's future
         made.on_time(now)
@@ -105,7 +106,7 @@ def test_a_recorder_1_27_s_behind_shows_20_ms() -> None:
 
 def test_without_a_probe_lag_is_unknown_not_zero() -> None:
     made, leg = board()
-    for step in range(20):
+    for step in range(MIN_SAMPLES + 1):
         arrive(leg, 20 * MS)
         made.on_time(START + step * 100 * MS)
     made.stream(STREAM).seen(10, START + SECOND)
@@ -219,17 +220,17 @@ def test_the_slowest_gap_is_the_longest_silence_and_the_first_frame_is_none() ->
     assert own.slowest_ns == 1_500 * MS
 
 
-def test_the_late_share_counts_the_time_that_the_leg_was_late() -> None:
+def test_the_late_share_is_late_time_over_the_time_since_the_first_sample() -> None:
     made, leg = board()
-    for step in range(20):
+    steps = 3 * MIN_SAMPLES
+    for step in range(steps):
         arrive(leg, 0)
         made.on_time(START + step * 100 * MS)
-    known = leg.samples
     arrive(leg, SECOND)
-    for step in range(20, 20 + known):
+    for step in range(steps, steps + MIN_SAMPLES):  # it stays late until a newer frame says otherwise
         made.on_time(START + step * 100 * MS)
     made.stream(STREAM)
-    assert made.report(STREAM, START).late_share == 0.5
+    assert made.report(STREAM, START).late_share == 0.25
 
 
 def test_a_reconnect_keeps_the_leg_and_moves_it_to_the_new_pulse() -> None:
