@@ -158,7 +158,7 @@ class AlertBook:
         self._arb = arb
         self._watches: dict[tuple[str, str], _Watch] = {}
         self._matching: dict[tuple[Metric, str], tuple[Rule, ...]] = {}
-        self.fired: dict[str, int] = {rule.id: 0 for rule in rules}
+        self.fired: dict[str, int] = {rule.id: 0 for rule in rules if rule.enabled}
 
     def watched(self, metric: Metric) -> bool:
         """Whether any enabled rule looks at the metric at all."""

@@ -7,6 +7,7 @@ of `feeds.model`. Shapes: the fixtures of protocols.md 1.4 to 1.6 and 2.4. It is
 injects no faults; tests do that.
 """
 
+import argparse
 import gzip
 import heapq
 import random
@@ -623,3 +624,18 @@ def write_capture_a(directory: Path, seed: int, seconds: float) -> list[Path]:
         path.write_bytes(gzip.compress(b"".join(held), 6, mtime=0))
         written.append(path)
     return written
+
+
+def main() -> None:
+    """`python -m tests.market DIRECTORY`: a made-up capture to try the program on."""
+    parser = argparse.ArgumentParser(description="Write a made-up capture of Binance spot, USD-M and COIN-M BTC.")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    for path in write_capture_a(given.directory, given.seed, given.seconds):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -57,8 +57,10 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except ArbtopError as error:
+        except InputError as error:
             raise Mistake(str(error)) from error
+        except ArbtopError as error:
+            raise Failure(str(error)) from error
         except BrokenPipeError:
             raise  # the reader has seen enough: click ends quietly
         except OSError as error:
@@ -211,13 +213,10 @@ def import_(
 def _unheard_hub() -> "Hub":
     """A hub whose books are all that is wanted."""
     from feeds.hub import Hub
-    from feeds.venue import Listener
+    from feeds.venue import NoListener
     from feeds.venues import VENUES
 
-    class Nobody(Listener):
-        """Hears everything, does nothing."""
-
-    return Hub(VENUES, Nobody())  # type: ignore[abstract]  # empty bodies of a protocol: nothing is missing
+    return Hub(VENUES, NoListener())
 
 
 def _import_text(report: "ImportReport") -> str:

@@ -47,6 +47,8 @@ class MarketReport(Struct, frozen=True, kw_only=True):
     quarantined: int
     book: str
     reason: str
+    last_utc: str | None
+    """Its last frame, of any stream."""
     lag_ms: float | None
     """None: unknown, no clock probe."""
     late_share: float | None
@@ -114,12 +116,13 @@ class Report(Struct, frozen=True, kw_only=True):
             f"fees {self.fees}, size {_dollars(self.size_usd)}, open {self.open_bp:g} bp, close {self.close_bp:g} bp",
             "",
         ]
-        heads = ("market", "frames", "gaps", "book at end", "lag", "late")
+        heads = ("market", "frames", "gaps", "last frame", "book at end", "lag", "late")
         rows = [
             (
                 f"{m.market}{' (assumed)' if m.assumed else ''}",
                 f"{m.frames:,}",
                 str(m.gaps),
+                m.last_utc or DASH,
                 f"{m.book}{f' ({m.reason})' if m.reason else ''}",
                 "unknown" if m.lag_ms is None else f"{m.lag_ms:.0f} ms",
                 DASH if m.late_share is None else f"{m.late_share:.2%}",
@@ -127,15 +130,16 @@ class Report(Struct, frozen=True, kw_only=True):
             for m in self.markets
         ]
         lines += _table(heads, rows)
-        series = [*self.pairs]
-        series += [s for m in self.markets for s in (m.mark_index, m.premium) if s is not None]
+        series = [*self.pairs, *(s for m in self.markets for s in (m.mark_index, m.premium) if s is not None)]
         if series:
-            rows = [
+            heads = ("series, 1 s grid", "axis", "n", "mean bp", "sd bp", "last z", "at")
+            figures = [
                 (s.name, s.label, str(s.n), _bp(s.mean_bps), _bp(s.sd_bps), _figure(s.z, "+.2f"), s.z_utc or DASH) for s in series
             ]
-            lines += ["", *_table(("series, 1 s grid", "axis", "n", "mean bp", "sd bp", "last z", "at"), rows)]
+            lines += ["", *_table(heads, figures)]
         if self.routes:
-            rows = [
+            heads = ("route", "axis", "fees bp", "best edge bp", "in bp", "at", "refused")
+            figures = [
                 (
                     r.route,
                     r.axis,
@@ -147,9 +151,9 @@ class Report(Struct, frozen=True, kw_only=True):
                 )
                 for r in self.routes
             ]
-            lines += ["", *_table(("route", "axis", "fees bp", "best edge", "in bp", "at", "refused"), rows)]
+            lines += ["", *_table(heads, figures)]
         if self.episodes:
-            rows = [
+            spans = [
                 (
                     e.route,
                     e.opened_utc,
@@ -160,7 +164,7 @@ class Report(Struct, frozen=True, kw_only=True):
                 )
                 for e in self.episodes
             ]
-            lines += ["", *_table(("episode", "opened", "lasted", "open bp", "peak bp", "end"), rows)]
+            lines += ["", *_table(("episode", "opened", "lasted", "open bp", "peak bp", "end"), spans)]
         elif self.nearest is not None:
             lines += ["", f"no route episode; nearest: {self.nearest.route} {_bp(self.nearest.nearest_edge_bps)} bp"]
         else:
@@ -224,6 +228,7 @@ def _market(market: Market, hub: Hub) -> MarketReport:
         quarantined=sum(health.quarantined for health in own),
         book=str(market.status.book),
         reason=market.status.reason,
+        last_utc=utc(max(health.last_ns for health in own)) if own else None,
         lag_ms=known(leg.lag_ns / MS) if leg is not None else None,
         late_share=leg.late_samples / leg.samples if leg is not None and leg.samples else None,
         mark_index=_series(market.mark_index, f"{market.id} mark - index", "own index"),

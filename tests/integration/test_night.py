@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from math import inf
 from pathlib import Path
@@ -25,11 +25,11 @@ from analytics.routes import Axis, Scales
 from analytics.settings import AnalyticsSettings, Arb, Fees, Guards, Size
 from feeds.hub import Hub
 from feeds.importers import import_capture
-from feeds.model import Channel, Instrument, Ns, Status, Stream, Trade
-from feeds.model import Metric as MarketMetric
+from feeds.model import Channel, Ns, Status, Stream
 from feeds.orderbook import OrderBook
 from feeds.recording import Recording
 from feeds.replay import Player
+from feeds.venue import NoListener
 from feeds.venues import VENUES
 from tests import naive
 from tests.recordings import recording
@@ -44,19 +44,12 @@ MIDNIGHT_2024 = 1_723_161_600_000_000_000
 FUNDING_2023 = 1_680_652_800_000_000_000
 
 
-class Watcher:
+class Watcher(NoListener):
     """A listener that keeps what a test asks about each book frame."""
 
     def __init__(self, look: Callable[[OrderBook, Ns], None]) -> None:
         self.look = look
         self.statuses: list[tuple[Stream, Status, Ns]] = []
-
-    def on_time(self, now: Ns) -> None: ...
-    def on_instrument(self, instrument: Instrument, now: Ns) -> None: ...
-    def on_touch(self, book: OrderBook, now: Ns) -> None: ...
-    def on_trade(self, instrument: Instrument, trade: Trade, now: Ns) -> None: ...
-    def on_metric(self, instrument: Instrument, metric: MarketMetric, now: Ns) -> None: ...
-    def on_health(self, stream: Stream, health: object, now: Ns) -> None: ...
 
     def on_status(self, stream: Stream, status: Status, now: Ns) -> None:
         self.statuses.append((stream, status, now))
@@ -115,7 +108,7 @@ def books_against_quotes_and_dicts(path: Path, folder: str) -> tuple[Counter[str
     quotes = quotes_by_sequence(path)
     files = sorted(recording(folder).glob("*.gz"))
     plain = {market: naive.Book(market) for market in ("spot", "usdm", "coinm")}
-    lines = {market: iter(()) for market in plain}
+    lines: dict[str, Iterator[naive.Line]] = {}
     by_market: dict[str, list[Path]] = defaultdict(list)
     for file in files:
         by_market[file.name.split("-")[0]].append(file)

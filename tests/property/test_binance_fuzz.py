@@ -6,10 +6,13 @@ that is still valid cannot be seen without a checksum, and both follow it. As lo
 last snapshot, the levels of both are also the market's truth.
 """
 
+import gzip
 import json
 import random
 import re
 from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -23,7 +26,7 @@ from feeds.model import MS, SECOND, BookState, Channel, Instrument, Ns, Stream
 from feeds.orderbook import OrderBook
 from feeds.venue import Action, Fetch, Plan
 from feeds.venues.binance import Binance
-from tests.market import SeededMarket, instruments, is_snapshot
+from tests.market import SeededMarket, instruments, is_snapshot, write_capture_a
 from tests.property.test_book_agrees import assert_agree, same
 from tests.reference_book import ReferenceBook
 from tests.unit.test_binance import SPOT, USDM, Link, Notes, diff, frame
@@ -477,3 +480,62 @@ def test_a_fetch_is_the_only_thing_a_healthy_session_asks_for_after_opening() ->
             run.frame(item.conn, item.data, altered=False)
     assert asked == []
     assert Stream(run.instrument.id, Channel.BOOK) in run.hub.health.streams
+
+
+# --- the generator itself
+
+
+def test_the_same_seed_gives_the_same_bytes_and_time_never_falls(tmp_path: Path) -> None:
+    first, second, other = (list(SeededMarket(seed, 3.0).frames()) for seed in (4, 4, 5))
+    assert first == second
+    assert first != other
+    assert all(a.recv_ns <= b.recv_ns for a, b in pairwise(first))
+    one, two = (write_capture_a(tmp_path / name, 4, 3.0) for name in ("one", "two"))
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+    assert [path.name for path in one] == ["spot-btcusdt.gz", "usdm-btcusdt.gz", "coinm-btcusd_perp.gz"]
+    for path in one:
+        lines = [line.split(b" ", 1) for line in gzip.decompress(path.read_bytes()).splitlines()]
+        assert all(int(a[0]) <= int(b[0]) for a, b in pairwise(lines))
+        assert sum(is_snapshot(text) for _, text in lines) == 1
+        assert all("stream" in json.loads(text) for _, text in lines if not is_snapshot(text))
+
+
+@pytest.mark.parametrize("market", ["bybit.spot", "bybit.linear", "bybit.inverse"])
+def test_bybit_frames_of_the_generator_lead_a_plain_dict_to_its_truth(market: str) -> None:
+    source = SeededMarket(6, 10.0, markets=[market], restart_after_s=5.0)
+    sides: dict[str, dict[float, float]] = {"b": {}, "a": {}}
+    last, snapshots = 0, 0
+    for item in source.frames():
+        message = json.loads(item.data)
+        if not message["topic"].startswith("orderbook.50."):
+            continue
+        data = message["data"]
+        if message["type"] == "snapshot":
+            sides = {"b": {}, "a": {}}
+            snapshots += 1
+        else:
+            assert data["u"] == last + 1
+        last = data["u"]
+        for key, side in sides.items():
+            side.update(numbers(data[key]))
+        bids, asks = ([(price, size) for price, size in sorted(side.items()) if size] for side in sides.values())
+        assert (bids[::-1], asks) == source.truth(market)
+    assert snapshots == 2
+
+
+def test_in_its_stretches_the_perpetual_stands_6_to_10_bps_above_spot() -> None:
+    source = SeededMarket(8, 20.0, markets=("binance.spot", "binance.usdm"))
+    quotes: dict[str, dict[str, float]] = {}
+    inside: list[float] = []
+    for item in source.frames():
+        if b"@bookTicker" not in item.data:
+            continue
+        data = json.loads(item.data)["data"]
+        quotes[item.market] = {key: float(data[key]) for key in "ba"}
+        at_ms = item.recv_ns // MS
+        if len(quotes) == 2 and any(begin + 200 < at_ms < end - 200 for begin, end in source.stretches):
+            inside.append((quotes["binance.usdm"]["b"] / quotes["binance.spot"]["a"] - 1) * 1e4)
+    assert len(source.stretches) >= 2
+    assert all(end - begin >= 2_000 for begin, end in source.stretches[:-1])
+    assert all(6.0 < bps < 10.0 for bps in inside)
+    assert len(inside) > 100

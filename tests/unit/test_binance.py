@@ -900,7 +900,7 @@ def test_a_book_that_is_not_synced_has_no_checkpoint_and_a_synced_one_takes_none
 # --- hostile frames (reliability 4)
 
 GOOD = {"e": "depthUpdate", "E": NOW // MS, "T": 5, "s": "BTCUSDT", "U": 12, "u": 14, "pu": 11, "b": [["99.50", "1"]], "a": []}
-NUMBERS = "NaN Infinity -Infinity 1e400 -1 null true [] {}".split()
+NUMBERS = ["NaN", "Infinity", "-Infinity", "1e400", "-1", "null", "true", "[]", "{}"]
 NUMBERS += [f'"{text}"' for text in ("nan", "inf", "-1", "1e400", "1_0", " 1 ", "\u0661", "")]
 
 

@@ -120,6 +120,15 @@ def test_a_deadline_runs_at_the_first_boundary_at_or_after_it_and_before_on_time
     assert [name for name, _ in calls].count("wake") == 1
 
 
+def test_a_deadline_on_a_boundary_runs_at_that_boundary_not_the_next() -> None:
+    calls: list[tuple[str, Ns]] = []
+    sleeper = Sleeper("wake", START + 200 * MS, calls)
+    ticker = Ticker(lambda now: None, lambda: [sleeper])
+    ticker.advance(START)
+    ticker.advance(START + SECOND)
+    assert calls == [("wake", START + 200 * MS)]
+
+
 def test_a_stalled_loop_evaluates_each_boundary_at_its_own_time() -> None:
     seen: list[Ns] = []
     ticker = Ticker(seen.append, list)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import pytest
 
-
 from feeds.health import LegHealth, Pulse
 from feeds.model import BookState
 from feeds.orderbook import HIGH, LONGEST, ROOM, OrderBook, Side
@@ -179,6 +178,7 @@ def test_tombstones_do_not_pile_up_in_memory() -> None:
 
 def test_far_levels_cost_no_insertion_into_the_sorted_list(monkeypatch: pytest.MonkeyPatch) -> None:
     inserted: list[float] = []
+
     def counted(band: list[float], key: float) -> None:
         inserted.append(key)
         insort(band, key)
@@ -192,6 +192,13 @@ def test_far_levels_cost_no_insertion_into_the_sorted_list(monkeypatch: pytest.M
     assert inserted == []  # prices the side knows
     side.apply([(9_990.5, 1.0), (2_000.25, 1.0)])
     assert inserted == [9_990.5]
+
+
+def test_no_levels_are_read_when_none_are_asked_for() -> None:
+    side = Side(1)
+    side.replace([(99.0, 1.0), (98.0, 1.0)])
+    assert side.levels(0) == []
+    assert book_of([(99.0, 1.0)], [(101.0, 1.0)]).levels(0) == ([], [])
 
 
 def test_reading_the_whole_side_once_does_not_make_every_later_update_dearer() -> None:

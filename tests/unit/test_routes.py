@@ -461,16 +461,10 @@ def test_two_derivatives_with_fresh_marks_are_told_until_a_mark_is_old() -> None
 def test_prices_times_1000_leave_every_edge_alone() -> None:
     found = []
     for scale in (1.0, 1_000.0):
-        floor = Floor((BIN_SPOT, BYB_SPOT))
+        floor = Floor((BIN_SPOT, BYB_SPOT), AnalyticsSettings(guards=QUICK, size=Size(10_000.0 * scale)))
         floor.write(BIN_SPOT, 99.9 * scale, 100.0 * scale, 50.0, (1.0 * scale, 1e6))
         floor.write(BYB_SPOT, 100.4 * scale, 100.5 * scale, 50.0, (1.0 * scale, 1e6))
-        settings = AnalyticsSettings(guards=QUICK, size=Size(10_000.0 * scale))
-        scaled = Floor((BIN_SPOT, BYB_SPOT), settings)
-        scaled.books, scaled.engine = floor.books, Engine(settings)
-        for instrument in (BIN_SPOT, BYB_SPOT):
-            scaled.engine.on_instrument(instrument, T0)
-            scaled.engine.on_book(floor.books[instrument.id], T0)
-        quote = scaled.judged(BIN_SPOT, BYB_SPOT)
+        quote = floor.judged(BIN_SPOT, BYB_SPOT)
         found.append((quote.in_bps, quote.edge_bps, quote.base))
     assert found[0] == pytest.approx(found[1], rel=1e-9)
 

@@ -59,11 +59,13 @@ def test_what_arrives_on_a_dead_link_brings_no_book_back() -> None:
     link.diff(12, 13)
     link.snapshot(13)
     link.raw('{"code":2,"msg":"late"}')
+    link.send("trade", {"p": "1", "q": "2", "m": False, "T": 3, "t": 4})
     link.send("bookTicker", {"u": 99, "b": "99", "B": "1", "a": "101", "A": "1"})
     link.wait(5 * SECOND)
     assert isnan(link.book.bid)
     assert link.book.state is BookState.EMPTY
     assert (len(link.notes.books), len(link.notes.statuses)) == told
+    assert link.notes.trades == []
     assert not link.session.pulse.alive  # type: ignore[attr-defined]
 
 
@@ -153,6 +155,16 @@ def test_a_resync_long_after_the_last_one_is_at_once_again() -> None:
     alive(link, 3 * SECOND)
     link.diff(30, 30)
     assert link.fetches == 3
+
+
+def test_a_snapshot_that_came_too_old_is_asked_for_once_not_twice() -> None:
+    link = Link(SPOT)
+    alive(link, 3 * SECOND)
+    link.diff(20, 21)
+    link.snapshot(10)  # older than the buffer, and the last request is long ago: asked for at once
+    assert link.fetches == 2
+    alive(link, 5 * SECOND)
+    assert link.fetches == 2
 
 
 def test_a_snapshot_cancels_a_resync_that_was_put_off() -> None:
