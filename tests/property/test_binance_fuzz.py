@@ -2,8 +2,8 @@
 
 What holds under mutation, exactly: no frame makes the hub raise; and after every frame the book shows what the model shows that
 was fed the frames the hub did not quarantine, with the books of quarantined depth frames started over. A flipped digit in a frame
-that is still valid cannot be seen without a checksum, and both follow it. As long as no altered depth frame was accepted since the
-last snapshot, the levels of both are also the market's truth.
+that is still valid cannot be seen without a checksum, and both follow it. As long as no altered depth frame was accepted since
+the last snapshot, the levels of both are also the market's truth.
 """
 
 import gzip

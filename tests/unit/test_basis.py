@@ -119,7 +119,7 @@ def test_each_definition_of_z_is_its_own() -> None:
     values = [1.0, 2.0, 4.0, 3.0, 9.0]
     found = {}
     for mode in ("prior", "inclusive", "ewma"):
-        series = Statistic(ZScore(window=5, min_periods=2, mode=mode))  # type: ignore[arg-type]
+        series = Statistic(ZScore(window=5, min_periods=2, mode=mode))
         for at, value in enumerate(values):
             series.push(at, value)
         found[mode] = series.z

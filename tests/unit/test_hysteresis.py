@@ -11,8 +11,8 @@ def run(hold: Hysteresis, values: str | list[float]) -> str:
     """One letter a step: the phase after each value, 100 apart in time. `^` is loud, `-` between, `_` quiet, `?` unknown."""
     levels = {"^": 3.0, "-": 1.0, "_": -1.0, "?": nan}
     said = []
-    for at, value in enumerate(values):
-        hold.step(1_000 + 100 * at, levels[value] if isinstance(value, str) else value)
+    for at, value in enumerate([levels[letter] for letter in values] if isinstance(values, str) else values):
+        hold.step(1_000 + 100 * at, value)
         said.append(hold.phase.value[0])
     return "".join(said)
 

@@ -1,5 +1,6 @@
 """A route's episodes: when they open and close, and what they remember (analytics 8.7)."""
 
+from collections.abc import Sequence
 from math import isnan
 
 import pytest
@@ -18,11 +19,12 @@ def quoted(edge: float) -> RouteQuote:
 
 
 def run(
-    edges: list[float | str], guards: Guards = GUARDS, arb: Arb = ARB, between: dict[int, float] | None = None
+    edges: Sequence[float | str], guards: Guards = GUARDS, arb: Arb = ARB, between: dict[int, float] | None = None
 ) -> tuple[list[Episode], list[Episode], Tracker]:
     """Boundaries 100 ms apart from T0: an edge, or the reason of a refusal; `between` maps ms to edges seen between two."""
     tracker = Tracker("a > b", arb, guards)
-    opened, closed = [], []
+    opened: list[Episode] = []
+    closed: list[Episode] = []
     between = between or {}
     for at, edge in enumerate(edges):
         for ms in sorted(between):
@@ -84,7 +86,7 @@ def test_a_flicker_shorter_than_the_hold_does_not_split_it() -> None:
 
 @pytest.mark.parametrize("reason", ["stale", "late", "depth"])
 def test_a_failed_guard_ends_it_at_once_and_a_new_one_must_dwell(reason: str) -> None:
-    opened, closed, _ = run([4.0] * 4 + [reason] + [4.0] * 3)
+    opened, closed, _ = run([*[4.0] * 4, reason, *[4.0] * 3])
     assert [(ms(e.closed_ns), e.reason) for e in closed] == [(400, reason)]
     assert [ms(e.opened_ns) for e in opened] == [200, 700]
 
@@ -95,14 +97,14 @@ def test_a_refusal_without_an_episode_is_no_episode() -> None:
 
 def test_the_probes_keep_the_edge_that_was_in_force() -> None:
     between = {210: 5.0, 249: 6.0, 251: 7.0, 299: 8.0, 301: 9.0, 440: 2.0, 460: 1.0, 690: 3.5, 1_190: 0.5}
-    _, closed, _ = run([4.0] * 12 + [0.25, 0.125, "x"], between=between)
+    _, closed, _ = run([*[4.0] * 12, 0.25, 0.125, "x"], between=between)
     assert [PROBES_MS[at] + 200 for at in range(5)] == [250, 300, 450, 700, 1_200]
     # the value that stood at 250 came at 249; at 300, 700 and 1,200 the boundary itself says
     assert closed[0].probes_bps == (6.0, 4.0, 2.0, 4.0, 0.25)
 
 
 def test_an_episode_shorter_than_a_probe_has_none_for_it() -> None:
-    _, closed, _ = run([4.0] * 3 + ["stale"])
+    _, closed, _ = run([4.0, 4.0, 4.0, "stale"])
     assert closed[0].probes_bps == (4.0,)
 
 
@@ -113,7 +115,7 @@ def test_probes_go_on_below_close_they_ask_what_was_left() -> None:
 
 
 def test_peak_mean_and_updates_are_those_of_its_life() -> None:
-    _, closed, _ = run([4.0] * 3 + [8.0] + [4.0] * 2 + ["stale"], between={350: 12.0})
+    _, closed, _ = run([*[4.0] * 3, 8.0, 4.0, 4.0, "stale"], between={350: 12.0})
     (episode,) = closed
     assert (episode.peak.edge_bps, ms(episode.peak_ns)) == (12.0, 350)
     assert episode.mean_edge_bps == pytest.approx((4 * 100 + 8 * 50 + 12 * 50 + 4 * 100) / 300)
@@ -128,7 +130,7 @@ def test_the_hold_after_the_fall_counts_for_nothing() -> None:
 
 
 def test_a_flicker_inside_counts_for_the_mean() -> None:
-    _, closed, _ = run([4.0] * 3 + [-2.0, 4.0, "stale"])
+    _, closed, _ = run([*[4.0] * 3, -2.0, 4.0, "stale"])
     assert closed[0].mean_edge_bps == pytest.approx((4 - 2) / 2)
 
 
@@ -141,6 +143,6 @@ def test_an_open_episode_can_be_read_and_changes_nothing_by_it() -> None:
 
 
 def test_an_episode_of_one_boundary_has_the_mean_of_its_opening() -> None:
-    opened, closed, _ = run([4.0] * 3 + ["stale"])
+    opened, closed, _ = run([4.0, 4.0, 4.0, "stale"])
     assert opened[0].mean_edge_bps == closed[0].mean_edge_bps == 4.0
     assert not isnan(closed[0].peak.edge_bps)
