@@ -189,6 +189,11 @@ class LegHealth:
         self._values: deque[int] = deque()
 
     @property
+    def late_share(self) -> float:
+        """Share of the time since the first timed frame in which it was LATE; nan while the median is not warm."""
+        return self.late_samples / self.samples if self.late_ns == self.late_ns else nan
+
+    @property
     def late(self) -> bool:
         return self.late_ns > LATE_NS
 
@@ -314,7 +319,7 @@ class HealthBoard:
             quarantined=own.quarantined,
             ignored=own.ignored,
             late_ms=leg.late_ns / MS if leg is not None else nan,
-            late_share=leg.late_samples / leg.samples if leg is not None and leg.samples else nan,
+            late_share=leg.late_share if leg is not None else nan,
             lag_ms=leg.lag_ns / MS if leg is not None else nan,
             lag_error_ms=leg.lag_error_ns / MS if leg is not None else nan,
             p50_ms=own.latency.percentile(0.5) / MS,

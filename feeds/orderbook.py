@@ -209,10 +209,11 @@ class OrderBook:
     def replace(
         self, bids: Sequence[tuple[float, float]], asks: Sequence[tuple[float, float]], seq: int, venue_ns: Ns, now: Ns
     ) -> None:
-        """A snapshot: the book is exactly this, and SYNCED."""
+        """A snapshot: the book is exactly this, and SYNCED; a quote that lay over what was before is gone with it."""
         self.bids.replace(bids)
         self.asks.replace(asks)
         self.state = BookState.SYNCED
+        self.touch_seq = -1
         self.apply((), (), seq, venue_ns, now)
 
     def apply(

@@ -56,6 +56,7 @@ class ReferenceBook:
     def replace(self, bids: Iterable[tuple[float, float]], asks: Iterable[tuple[float, float]], seq: int) -> None:
         self.bids.replace(bids)
         self.asks.replace(asks)
+        self._quote, self._quote_seq = None, -1
         self._follow(seq)
 
     def apply(self, bids: Iterable[tuple[float, float]], asks: Iterable[tuple[float, float]], seq: int) -> None:

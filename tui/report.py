@@ -230,7 +230,7 @@ def _market(market: Market, hub: Hub) -> MarketReport:
         reason=market.status.reason,
         last_utc=utc(max(health.last_ns for health in own)) if own else None,
         lag_ms=known(leg.lag_ns / MS) if leg is not None else None,
-        late_share=leg.late_samples / leg.samples if leg is not None and leg.samples else None,
+        late_share=known(leg.late_share) if leg is not None else None,
         mark_index=_series(market.mark_index, f"{market.id} mark - index", "own index"),
         premium=_series(market.premium, f"{market.id} impact mid - index", "own index"),
     )
