@@ -14,7 +14,7 @@ from feeds.errors import InputError
 from feeds.importers.lines import CONNECT, FRAME, REST
 from feeds.importers.report import ConnectionReport, ImportReport, StreamCount
 from feeds.importers.survey import Connection, File, Survey
-from feeds.model import Ns, VenueId
+from feeds.model import SECOND, Ns, VenueId
 from feeds.recording.format import (
     ANSWER,
     CLOSE,
@@ -30,6 +30,7 @@ from feeds.recording.format import (
     encode,
 )
 from feeds.recording.writer import SEGMENT_BYTES, RecordingWriter
+from feeds.session import SILENCE_MAX_NS
 from feeds.text import clean_text
 from feeds.venue import Venue
 
@@ -98,6 +99,9 @@ class _Import:
         self.survey = survey
         self.hub = make_hub() if make_hub is not None else None
         self.open: dict[str, Connection] = {}
+        self.last_ns: dict[str, Ns] = {}
+        """Each connection's last frame."""
+        self.holes: list[str] = []
         self.answers = 0
         formats = dict.fromkeys(file.form.name for file in survey.files)
         header = Header(start_wall_ns=survey.start_ns, version=version, source="import of " + ", ".join(formats))
@@ -117,6 +121,8 @@ class _Import:
                 if kind == CONNECT:
                     self._close(conn, at, "reconnected")
                     continue
+                if kind == TEXT:
+                    self._mind_the_hole(conn, at)
                 if conn != NO_CONN and conn not in self.open:
                     self._open(conn, at)
                 if kind == ANSWER:
@@ -144,6 +150,14 @@ class _Import:
             self.writer.write(at, kind, conn, payload)
         if self.hub is not None:
             self.hub.handle(Record(at, kind, conn, payload))
+
+    def _mind_the_hole(self, conn: str, at: Ns) -> None:
+        """After a silence at which a live link is given up, a frame is one of a new connection: its books begin anew."""
+        silent_ns = at - self.last_ns.get(conn, at)
+        self.last_ns[conn] = at
+        if conn in self.open and silent_ns >= SILENCE_MAX_NS:
+            self.holes.append(f"{conn} was silent for {silent_ns / SECOND:.1f} s and is taken to have reconnected then")
+            self._close(conn, at, f"silent for {silent_ns / SECOND:.1f} s")
 
     def _open(self, conn: str, at: Ns) -> None:
         connection = self.survey.connections[conn]
@@ -205,7 +219,7 @@ class _Import:
             instruments=tuple(survey.instruments),
             answers=self.answers,
             damage=tuple(survey.damage.told),
-            notes=tuple(survey.notes),
+            notes=(*survey.notes, *self.holes),
             start_ns=survey.start_ns,
             end_ns=survey.end_ns,
             bytes=self.writer.bytes,

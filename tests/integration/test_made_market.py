@@ -1,5 +1,6 @@
 """The whole path on the made-up market, whose truth is known: a clean clone needs nothing else."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -137,21 +138,9 @@ def test_exports_are_the_same_bytes_in_every_process(recording: Path, tmp_path: 
     exports = []
     for seed, zone, suffix in (("1", "UTC", "csv"), ("2", "Asia/Tokyo", "csv"), ("3", "America/New_York", "jsonl")):
         target = tmp_path / f"{seed}.{suffix}"
+        run = ["replay", str(recording), "--headless", "--speed", "max", "--export", str(target)]
         subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "tui",
-                "--config",
-                str(tmp_path / "config.toml"),
-                "replay",
-                str(recording),
-                "--headless",
-                "--speed",
-                "max",
-                "--export",
-                str(target),
-            ],
+            [sys.executable, "-m", "tui", "--config", str(tmp_path / "config.toml"), *run],
             env={**os.environ, "PYTHONHASHSEED": seed, "TZ": zone, "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "s")},
             cwd=ROOT,
             check=True,
@@ -171,3 +160,30 @@ def test_with_vip0_fees_nothing_opens_though_the_gap_is_there(recording: Path) -
     replay.run(inf)
     assert not replay.engine.episodes
     assert max(route.nearest.in_bps for route in replay.engine.routes.values() if route.nearest is not None) > 5
+
+
+def test_after_a_hole_in_a_capture_the_connection_is_a_new_one_and_its_book_waits_for_a_snapshot(tmp_path: Path) -> None:
+    files = write_capture_a(tmp_path / "capture", 2, 30)
+    spot = next(path for path in files if path.name.startswith("spot"))
+    lines = gzip.decompress(spot.read_bytes()).splitlines(keepends=True)
+    start = int(lines[0].split(b" ", 1)[0])
+    seconds = [(int(line.split(b" ", 1)[0]) - start) / 1e9 for line in lines]
+    later = [line for line, at in zip(lines, seconds, strict=True) if at >= 16]
+    kept = [line for line, at in zip(lines, seconds, strict=True) if at < 8]
+    spot.write_bytes(gzip.compress(b"".join(kept + later)))
+    report = import_capture([tmp_path / "capture"], tmp_path / "rec", venues=VENUES)
+    assert [note for note in report.notes if "silent for" in note] == [
+        note for note in report.notes if note.startswith("binance-spot was silent for 8.")
+    ]
+    records = [record for record in Recording(tmp_path / "rec").records() if record.conn == "binance-spot"]
+    kinds = [record.kind for record in records if record.kind in "oc"]
+    assert kinds == ["o", "c", "o", "c"]
+    replay = Replay(Recording(tmp_path / "rec"), FREE)
+    replay.player.until(start + 12 * SECOND)
+    view = replay.engine.snapshot(View()).markets
+    assert next(m for m in view if m.instrument == "BINANCE:BTC/USDT").bid is None
+    replay.player.until(start + 20 * SECOND)
+    spot_view = next(m for m in replay.engine.snapshot(View()).markets if m.instrument == "BINANCE:BTC/USDT")
+    assert spot_view.link == "ready"
+    assert spot_view.book == "buffering"
+    assert spot_view.bid is None
