@@ -17,6 +17,7 @@ from analytics.routes import Route
 from analytics.snapshot import known
 from analytics.statistic import Statistic
 from analytics.tracker import PROBES_MS, Episode
+from feeds.health import StreamHealth
 from feeds.hub import Hub
 from feeds.model import MS, SECOND, Channel, Ns, Stream
 from feeds.recording import Recording
@@ -54,6 +55,20 @@ class MarketReport(Struct, frozen=True, kw_only=True):
     late_share: float | None
     mark_index: SeriesReport | None
     premium: SeriesReport | None
+
+
+class StreamReport(Struct, frozen=True, kw_only=True):
+    """One channel of a market over the whole run."""
+
+    market: str
+    channel: str
+    frames: int
+    frames_per_s: float | None
+    bytes: int
+    gaps: int
+    quarantined: int
+    ignored: int
+    longest_silence_ms: float
 
 
 class EpisodeReport(Struct, frozen=True, kw_only=True):
@@ -98,6 +113,7 @@ class Report(Struct, frozen=True, kw_only=True):
     open_bp: float
     close_bp: float
     markets: list[MarketReport]
+    streams: list[StreamReport]
     pairs: list[SeriesReport]
     routes: list[RouteReport]
     nearest: RouteReport | None
@@ -175,15 +191,17 @@ class Report(Struct, frozen=True, kw_only=True):
         return "\n".join(lines)
 
 
-def make_report(recording: Recording, hub: Hub, engine: Engine, records: int, alerts: Sequence[Alert]) -> Report:
-    """The state of a finished run as a report."""
+def make_report(
+    recording: Recording, hub: Hub, engine: Engine, records: int, alerts: Sequence[Alert], said: Sequence[str] = ()
+) -> Report:
+    """The state of a finished run as a report; `said` are notes of others, such as the alert log's."""
     routes = [_route(route, engine.now_ns) for route in engine.routes.values()]
     reachable = [route for route in routes if route.nearest_edge_bps is not None]
     fees = engine.settings.fees
     label = {"vip0": "VIP0 taker", "none": "none"}[fees.tier] + (" with your own rates" if fees.taker_bps else "")
     fired = Counter(dict.fromkeys(engine.alerts.fired, 0))
     fired.update(alert.rule for alert in alerts)
-    notes = [*recording.damage, *(text for _at, text in hub.health.said)]
+    notes = [*recording.damage, *(text for _at, text in hub.health.said), *said]
     notes += [f"{utc(bad.at_ns)} {bad.conn}: frame refused: {bad.reason}" for bad in hub.quarantine]
     return Report(
         source=recording.path.name,
@@ -199,6 +217,7 @@ def make_report(recording: Recording, hub: Hub, engine: Engine, records: int, al
         open_bp=engine.settings.arb.open_bp,
         close_bp=engine.settings.arb.close_bp,
         markets=[_market(market, hub) for market in engine.markets.values()],
+        streams=[_stream(stream, health, recording) for stream, health in sorted(hub.health.streams.items())],
         pairs=[_pair(pair) for pair in engine.pairs.values()],
         routes=routes,
         nearest=max(reachable, key=lambda route: route.nearest_edge_bps or -1e9) if reachable else None,
@@ -233,6 +252,21 @@ def _market(market: Market, hub: Hub) -> MarketReport:
         late_share=known(leg.late_share) if leg is not None else None,
         mark_index=_series(market.mark_index, f"{market.id} mark - index", "own index"),
         premium=_series(market.premium, f"{market.id} impact mid - index", "own index"),
+    )
+
+
+def _stream(stream: Stream, health: StreamHealth, recording: Recording) -> StreamReport:
+    seconds = (recording.end_ns - recording.start_ns) / SECOND
+    return StreamReport(
+        market=stream.instrument,
+        channel=str(stream.channel),
+        frames=health.frames,
+        frames_per_s=health.frames / seconds if seconds else None,
+        bytes=health.bytes,
+        gaps=health.gaps,
+        quarantined=health.quarantined,
+        ignored=health.ignored,
+        longest_silence_ms=health.slowest_ns / MS,
     )
 
 

@@ -108,17 +108,17 @@ def replay_headless(options: ReplayOptions, progress: Callable[[float], object] 
     """
     recording = Recording(options.path)
     with ExitStack() as stack:
-        journal = None
-        if options.state is not None:
-            journal = Journal(options.state / "alerts")
-            stack.callback(journal.close)
+        journal = stack.enter_context(Journal(options.state / "alerts")) if options.state is not None else None
         replay = Replay(recording, options.settings, options.rules, journal)
         if options.at is not None:
             replay.player.seek(moment(options.at, recording))
         replay.run(options.speed, progress)
         if options.export is not None:
             export([replay.alerts[seq] for seq in sorted(replay.alerts)], options.export)
-        return make_report(recording, replay.player.hub, replay.engine, replay.player.position, list(replay.alerts.values()))
+        stack.close()
+        said = [*journal.messages, *([f"alert log: {journal.state}"] if journal.state else [])] if journal is not None else []
+        alerts = list(replay.alerts.values())
+        return make_report(recording, replay.player.hub, replay.engine, replay.player.position, alerts, said)
 
 
 def moment(text: str, recording: Recording) -> Ns:

@@ -191,6 +191,39 @@ def test_a_resumed_episode_goes_on_without_firing_again() -> None:
     assert trace.events[-1].at_ns - old.opened_ns >= 5 * SECOND
 
 
+def test_a_resumed_episode_between_exit_and_enter_is_still_open() -> None:
+    trace = Trace(rule(), first_seq=2)
+    trace.book.resume(
+        [
+            Alert(
+                seq=1,
+                opened_ns=T0,
+                rule="z",
+                severity=Severity.WARN,
+                scope="a / b",
+                value=3.5,
+                unit="sd",
+                enter=3.0,
+                exit=2.0,
+                peak=3.5,
+            )
+        ]
+    )
+    trace.judge(2.5, 2.5)
+    assert trace.told == []
+
+
+def test_no_peak_follows_a_fire_within_a_second() -> None:
+    trace = Trace(rule()).judge(*[0.0] * 19, *[3.0 + at for at in range(20)])
+    assert trace.told == [("FIRE", 1_900), ("PEAK", 3_000)]
+
+
+def test_an_end_is_never_before_its_beginning() -> None:
+    trace = Trace(*DEFAULT_RULES).say(True)
+    trace.book.say(Metric.GAP, "a", trace.now, False, nan, Context, closed_ns=T0 - SECOND)
+    assert trace.events[-1].alert.closed_ns == T0
+
+
 def test_an_alert_says_what_it_saw() -> None:
     events: list[AlertEvent] = []
     book = AlertBook(DEFAULT_RULES, events.append, position=lambda: 123, arb=(3.0, 0.5))

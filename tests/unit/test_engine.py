@@ -455,7 +455,10 @@ def test_a_resumed_route_alert_ends_when_its_edge_is_seen_gone_and_waits_while_n
     ]
 
     floor, events = resumed()
-    floor.write(BYB_SPOT, 100_000.0, 100_010.0)  # gone meanwhile
+    floor.write(BYB_SPOT, 100_220.0, 100_230.0)  # between close and open
+    floor.tick(2)
+    assert kinds([e for e in events if e.alert.rule == "route"]) == []
+    floor.write(BYB_SPOT, 100_000.0, 100_010.0)  # gone
     floor.tick(2)
     (ended,) = [e.alert for e in events if e.alert.rule == "route"]
     assert (ended.seq, ended.state, ended.quality) == (4, AlertState.RESOLVED, "edge_collapsed")
