@@ -121,6 +121,8 @@ class Engine:
             return
         market.status = status
         market.moved = True
+        if status.book is not BookState.SYNCED:
+            market.bid = market.ask = nan
         if status.link is LinkState.CLOSED:
             market.fell_ns = 0
         elif status.book is BookState.SYNCED:

@@ -13,9 +13,10 @@ from typing import NamedTuple
 from analytics.fees import FeeSchedule
 from analytics.market import Market
 from analytics.settings import AnalyticsSettings, Guards
+from analytics.spread import mark_index_bps
 from analytics.tracker import RouteQuote, Tracker
 from analytics.walk import Executable, execute, fill, round_down, spend, take
-from feeds.model import MS, Kind, Ns
+from feeds.model import MS, SILENT, Kind, LinkState, Ns
 from feeds.orderbook import OrderBook
 
 DOLLARS = frozenset({"USD", "USDT", "USDC"})
@@ -66,17 +67,20 @@ def axis_rule(buy: Market, sell: Market, now: Ns) -> Scales:
     return Scales(Axis.RAW, nan, nan)
 
 
+GONE = frozenset({LinkState.CLOSED, LinkState.DOWN})
+"""Link states of a connection that is no more. One that went silent is DOWN as well, but is called stale."""
 LegGuard = Callable[[Market, OrderBook, Guards, Ns], bool]
 """True when the leg passes."""
 
 LEG_GUARDS: Sequence[tuple[str, LegGuard]] = (
-    ("state", lambda market, book, _g, _n: book.published),
+    ("disconnected", lambda market, _b, _g, _n: market.status.link not in GONE or market.status.reason == SILENT),
     ("stale", lambda market, book, _g, _n: book.leg.pulse.alive),
+    ("state", lambda market, book, _g, _n: book.published),
     ("age", lambda market, book, g, now: now - book.leg.pulse.last_ns <= g.max_age_ms * MS),
     ("late", lambda market, book, g, _n: not book.leg.late_ns > g.late_over_own_p50_ms * MS),
     ("lag", lambda market, book, g, _n: not book.leg.lag_ns > g.max_lag_ms * MS),
 )
-"""Reliability 3.0, "leg fit for a route", in order. An unknown lateness or lag (nan) passes: it is no evidence."""
+"""Reliability 3.0, "leg fit for a route", the root cause first. An unknown lateness or lag (nan) passes: it is no evidence."""
 
 
 def in_step(buy: OrderBook, sell: OrderBook, guards: Guards) -> bool:
@@ -294,4 +298,5 @@ class Route:
 
 
 def _fresh_mark(market: Market, now: Ns) -> bool:
-    return market.mark is not None and now - market.mark.recv_ns <= 10_000 * MS
+    """Whether mark and index are there, not old, and of one time (reliability 3.0)."""
+    return not mark_index_bps(market.mark, market.index, now).reason

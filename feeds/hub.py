@@ -15,7 +15,7 @@ from feeds.clock import BOUNDARY_NS, NEVER, Ticker
 from feeds.errors import DECODE_ERRORS, BadFrame
 from feeds.health import HealthBoard, Probe
 from feeds.model import SECOND, Instrument, InstrumentId, Ns, VenueId
-from feeds.recording import Answer, Closed, Opened, Record
+from feeds.recording import ENDED, Answer, Closed, Opened, Record
 from feeds.text import clean_text
 from feeds.venue import Action, Checkpoint, Drop, FetchError, Listener, Plan, Session, Venue
 
@@ -148,11 +148,11 @@ class Hub:
         except (*DECODE_ERRORS, BadFrame) as error:
             self._keep(conn, body if isinstance(body, bytes) else b"", error, now)
 
-    def close(self, conn: str, reason: str, now: Ns) -> None:
-        """The connection is gone."""
+    def close(self, conn: str, reason: str, now: Ns, final: bool = False) -> None:
+        """The connection is gone: lost, or (`final`) given up on purpose."""
         connection = self.connections.pop(conn, None)
         if connection is not None:
-            connection.session.closed(clean_text(reason), now)
+            connection.session.closed(clean_text(reason), now, final)
 
     def head(self) -> Iterable[tuple[str, str, bytes]]:
         """What restates the present in a few lines, for the head of a recording's segment: (kind, conn, payload)."""
@@ -193,7 +193,8 @@ class Hub:
             self.open(conn, opened.plan(), now)
 
     def _on_close(self, conn: str, payload: bytes, now: Ns) -> None:
-        self.close(conn, _closed(payload).reason or "closed", now)
+        closed = _closed(payload)
+        self.close(conn, closed.reason or "closed", now, closed.code == ENDED)
 
     def _on_answer(self, conn: str, payload: bytes, now: Ns) -> None:
         answer = _answer(payload)

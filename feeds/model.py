@@ -123,6 +123,10 @@ class LinkState(StrEnum):
     CLOSED = "closed"
 
 
+SILENT = "link"
+"""Why a book fell whose connection said nothing for too long."""
+
+
 class BookState(StrEnum):
     EMPTY = "empty"
     BUFFERING = "buffering"

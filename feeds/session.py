@@ -9,7 +9,20 @@ from collections.abc import Sequence
 
 from feeds.clock import NEVER
 from feeds.health import HealthBoard, LegHealth, Pulse, StreamHealth
-from feeds.model import MS, SECOND, BookState, Channel, Instrument, InstrumentId, Instruments, LinkState, Ns, Status, Stream
+from feeds.model import (
+    MS,
+    SECOND,
+    SILENT,
+    BookState,
+    Channel,
+    Instrument,
+    InstrumentId,
+    Instruments,
+    LinkState,
+    Ns,
+    Status,
+    Stream,
+)
 from feeds.orderbook import OrderBook
 from feeds.venue import NOTHING, Action, Checkpoint, Drop, FetchError, Listener, Plan, Send
 
@@ -136,10 +149,10 @@ class BookSession(ABC):
             self.due(feed.resync_at_ns)
         return actions or NOTHING
 
-    def closed(self, reason: str, now: Ns) -> None:
+    def closed(self, reason: str, now: Ns, final: bool = False) -> None:
         self.pulse.alive = False
         self.deadline = NEVER
-        self.link = LinkState.CLOSED
+        self.link = LinkState.CLOSED if final else LinkState.DOWN
         self._blank(reason, now)
 
     def checkpoints(self) -> Sequence[Checkpoint]:
@@ -225,7 +238,7 @@ class BookSession(ABC):
         self.pulse.alive = False
         self.deadline = NEVER
         self.link = LinkState.DOWN
-        self._blank("link", now)
+        self._blank(SILENT, now)
         return (Drop(f"no data for {silent_s:.1f} s", 0),)
 
     def _blank(self, reason: str, now: Ns) -> None:

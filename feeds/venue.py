@@ -118,8 +118,8 @@ class Session(Protocol):
 
     def answer(self, key: str, body: bytes | FetchError, now: Ns) -> Sequence[Action]: ...
     def wake(self, now: Ns) -> Sequence[Action]: ...
-    def closed(self, reason: str, now: Ns) -> None:
-        """The connection is gone: say so for every stream. Called once, last."""
+    def closed(self, reason: str, now: Ns, final: bool = False) -> None:
+        """The connection is gone: say so for every stream. Called once, last. `final`: on purpose, nothing follows it."""
 
     def refused(self, data: bytes, now: Ns) -> Sequence[Action]:
         """A frame was quarantined: the book it belonged to may have missed an update and starts over."""

@@ -6,7 +6,7 @@ import msgspec
 
 from feeds.hub import Hub
 from feeds.model import Channel, Ns, Stream
-from feeds.recording import Answer, Closed, Header, Opened, RecordingWriter
+from feeds.recording import ENDED, Answer, Closed, Header, Opened, RecordingWriter
 from feeds.venue import NoListener
 from feeds.venues import VENUES
 from feeds.venues.binance import USDM_MARKET_ROUTE
@@ -43,7 +43,7 @@ def record(directory: Path, seed: int = 1, seconds: float = 20.0) -> dict[str, t
             put(at, "t", conn, data)
             hub.frame(conn, data, at)
     for conn in list(hub.connections):
-        put(frames[-1].recv_ns, "c", conn, msgspec.json.encode(Closed(1000, "end")))
+        put(frames[-1].recv_ns, "c", conn, msgspec.json.encode(Closed(ENDED, "end")))
     writer.close()
     return {name: truth for name in market.markets if (truth := market.truth(name)) is not None}
 

@@ -76,15 +76,18 @@ class Book:
         elif "@depth" in message["stream"]:
             if not self.synced:
                 self.waiting.append(data)
-            elif data["U"] == self.u + 1 if self.spot else data["pu"] == self.u:
-                self._apply(data)
-            elif self.bare and data["U"] <= self.u <= data["u"]:
+            elif self._follows(data):
                 self._apply(data)
             elif data["u"] > self.u:
                 self.gaps += 1
                 self.synced = False
                 self.touch = None
                 self.waiting = [data]
+
+    def _follows(self, data: dict[str, Any]) -> bool:
+        if self.bare and data["U"] <= self.u <= data["u"]:
+            return True
+        return bool(data["U"] == self.u + 1 if self.spot else data["pu"] == self.u)
 
     def _snapshot(self, snapshot: dict[str, Any]) -> None:
         last = snapshot["lastUpdateId"]

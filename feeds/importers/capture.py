@@ -18,7 +18,9 @@ from feeds.model import SECOND, Ns, VenueId
 from feeds.recording.format import (
     ANSWER,
     CLOSE,
+    ENDED,
     INSTRUMENTS,
+    LOST,
     NO_CONN,
     OPEN,
     TEXT,
@@ -131,7 +133,7 @@ class _Import:
                 if writer.failure is not None:
                     raise writer.failure
             for conn in list(self.open):
-                self._close(conn, survey.end_ns, "end of the capture")
+                self._close(conn, survey.end_ns, "end of the capture", ENDED)
         finally:
             writer.close()
         if writer.failure is not None:
@@ -164,9 +166,9 @@ class _Import:
         self._emit(at, OPEN, conn, encode(connection.opened))
         self.open[conn] = connection
 
-    def _close(self, conn: str, at: Ns, reason: str) -> None:
+    def _close(self, conn: str, at: Ns, reason: str, code: int = LOST) -> None:
         if conn in self.open:
-            self._emit(at, CLOSE, conn, encode(Closed(0, reason)))
+            self._emit(at, CLOSE, conn, encode(Closed(code, reason)))
             del self.open[conn]
 
     def _answer(self, at: Ns, conn: str, answer: Answer) -> None:

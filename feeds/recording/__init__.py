@@ -12,6 +12,8 @@ alone. A finished segment is gzip, one member a MiB of text, each ending at a li
 """
 
 from feeds.recording.format import (
+    ENDED,
+    LOST,
     Answer,
     Closed,
     Header,
@@ -28,6 +30,8 @@ from feeds.recording.segments import Segment
 from feeds.recording.writer import RecordingWriter
 
 __all__ = [
+    "ENDED",
+    "LOST",
     "Answer",
     "Closed",
     "HeadLine",

@@ -73,10 +73,16 @@ class Opened(Struct, frozen=True):
         return cls(plan.venue, plan.market, plan.url, [(stream.instrument, str(stream.channel)) for stream in plan.streams])
 
 
-class Closed(Struct, frozen=True):
-    """Kind `c`: a connection is gone. `code` is the websocket's, 0 where there was none."""
+ENDED = 0
+"""Code of a connection given up on purpose: the source ended, or nobody wants it any more."""
+LOST = 1006
+"""The websocket's code for a connection that broke without a goodbye."""
 
-    code: int = 0
+
+class Closed(Struct, frozen=True):
+    """Kind `c`: a connection is gone. `code` is the websocket's, `ENDED` where it was given up on purpose."""
+
+    code: int = ENDED
     reason: str = ""
 
 

@@ -909,7 +909,7 @@ def test_nothing_readable_is_left_after_the_connection_has_gone() -> None:
     at = synced()
     at.session.closed("1006", at.now)
     assert not at.book().published
-    assert at.status(BOOK_STREAM) == Status(LinkState.CLOSED, BookState.EMPTY, "1006")
+    assert at.status(BOOK_STREAM) == Status(LinkState.DOWN, BookState.EMPTY, "1006")
 
 
 def test_a_rest_answer_is_nobodys() -> None:

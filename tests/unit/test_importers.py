@@ -16,7 +16,7 @@ from feeds.importers.instruments import shipped
 from feeds.importers.lines import seconds_ns
 from feeds.importers.places import place_of
 from feeds.model import Channel, Contract, Instrument, Kind, Stream
-from feeds.recording import Answer, Closed, Opened, Record, Recording, decode, encode
+from feeds.recording import LOST, Answer, Closed, Opened, Record, Recording, decode, encode
 from feeds.venue import Checkpoint, Listener
 from feeds.venues import VENUES
 
@@ -405,7 +405,7 @@ def test_a_reconnect_within_a_capture_closes_and_opens(tmp_path: Path) -> None:
     )
     _, records = run(tmp_path, put(tmp_path / "x.jsonl", content))
     assert [record.kind for record in records] == ["i", "o", "t", "c", "o", "t", "c"]
-    assert decode("c", records[3].payload) == Closed(0, "reconnected")
+    assert decode("c", records[3].payload) == Closed(LOST, "reconnected")
 
 
 def test_a_message_with_line_feeds_survives(tmp_path: Path) -> None:

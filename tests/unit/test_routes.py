@@ -288,6 +288,10 @@ def test_a_spot_borrows_the_index_of_its_own_venue_and_quote_only() -> None:
 # -- guards -----------------------------------------------------------------------------------------------------------------
 
 
+def disconnect(floor: Floor, leg: Instrument) -> None:
+    floor.engine.markets[leg.id].status = Status(LinkState.DOWN, BookState.SYNCED, "going away")
+
+
 def unpublish(floor: Floor, leg: Instrument) -> None:
     floor.fall(leg, "gap")
 
@@ -311,8 +315,9 @@ def lag(floor: Floor, leg: Instrument) -> None:
 
 
 SPOILS: Mapping[str, Callable[[Floor, Instrument], None]] = {
-    "state": unpublish,
+    "disconnected": disconnect,
     "stale": kill,
+    "state": unpublish,
     "age": silence,
     "late": delay,
     "lag": lag,
@@ -444,8 +449,9 @@ def test_two_derivatives_without_marks_are_tracked_but_never_told() -> None:
 
 def test_two_derivatives_with_fresh_marks_are_told_until_a_mark_is_old() -> None:
     floor = two(BIN_PERP, BYB_PERP)
-    floor.mark(BIN_PERP, 100_000.0)
-    floor.mark(BYB_PERP, 100_000.0)
+    for perp in (BIN_PERP, BYB_PERP):
+        floor.mark(perp, 100_000.0)
+        floor.index(perp, 100_000.0)
     floor.tick(2)
     assert floor.told("route") == ["FIRE"]
     floor.now = T0 + 10 * SECOND + STEP

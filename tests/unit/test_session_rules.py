@@ -85,7 +85,7 @@ def test_a_closed_connection_blanks_its_books_and_tells_every_stream() -> None:
     link = followed(USDM)
     link.session.closed("going away", link.now)
     assert isnan(link.book.bid)
-    assert {(status.link, status.book) for _, status in link.notes.statuses[-5:]} == {(LinkState.CLOSED, BookState.EMPTY)}
+    assert {(status.link, status.book) for _, status in link.notes.statuses[-5:]} == {(LinkState.DOWN, BookState.EMPTY)}
     link.wait(20 * SECOND)
     assert drops(link) == []
 
