@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from math import floor, nan
 from typing import Literal, NamedTuple
 
-from feeds.model import Contract, Instrument
+from feeds.model import Instrument
 
 Levels = Sequence[tuple[float, float]]
 EPSILON = 1e-12
@@ -33,9 +33,9 @@ def spend(levels: Levels, instrument: Instrument, notional: float) -> Fill:
     if not notional > 0.0:
         return Fill(nan, 0.0, 0.0, False, nan)
     slack = EPSILON * notional
-    inverse, unit = instrument.contract is Contract.INVERSE, instrument.contract_size
+    to_quote = instrument.to_quote
     for price, size in levels:
-        level = size * unit if inverse else size * unit * price
+        level = to_quote(size, price)
         worst = price
         rest = notional - quote
         if level >= rest - slack:
@@ -53,9 +53,9 @@ def take(levels: Levels, instrument: Instrument, base: float) -> Fill:
     if not base > 0.0:
         return Fill(nan, 0.0, 0.0, False, nan)
     slack = EPSILON * base
-    inverse, unit = instrument.contract is Contract.INVERSE, instrument.contract_size
+    to_base = instrument.to_base
     for price, size in levels:
-        level = size * unit / price if inverse else size * unit
+        level = to_base(size, price)
         worst = price
         rest = base - filled
         if level >= rest - slack:

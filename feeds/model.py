@@ -7,6 +7,7 @@ Times are integer nanoseconds UTC. Sources: DESIGN 3 and protocols.md 0.4 to 0.6
 
 from collections.abc import Mapping
 from enum import StrEnum
+from math import nan
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct
@@ -81,16 +82,16 @@ class Instrument(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     """True for a shipped entry that no venue answer has confirmed."""
 
     def to_base(self, size: float, price: float) -> float:
-        """`size` in the venue's unit at `price` (quote per base) as base units."""
+        """`size` in the venue's unit at `price` (quote per base) as base units; nan for a quanto."""
         if self.contract is Contract.INVERSE:
             return size * self.contract_size / price
-        return size * self.contract_size
+        return size * self.contract_size if self.contract is Contract.LINEAR else nan
 
     def to_quote(self, size: float, price: float) -> float:
-        """`size` in the venue's unit at `price` (quote per base) as quote units (USD for an inverse contract)."""
+        """`size` in the venue's unit at `price` (quote per base) as quote units (USD for an inverse contract); nan for a quanto."""
         if self.contract is Contract.INVERSE:
             return size * self.contract_size
-        return size * self.contract_size * price
+        return size * self.contract_size * price if self.contract is Contract.LINEAR else nan
 
 
 class Channel(StrEnum):
