@@ -144,12 +144,11 @@ class Engine:
 
     def on_metric(self, instrument: Instrument, metric: MarketMetric, now: Ns) -> None:
         market = self.markets[instrument.id]
-        kind = type(metric)
-        if kind is Mark:
-            market.mark = Quote(metric.price, now)  # type: ignore[union-attr]
+        if isinstance(metric, Mark):
+            market.mark = Quote(metric.price, now)
             market.mark_new = True
-        elif kind is Index:
-            market.index = Quote(metric.price, now)  # type: ignore[union-attr]
+        elif isinstance(metric, Index):
+            market.index = Quote(metric.price, now)
             for each in self.markets.values():
                 if each.index_of is market:
                     each.moved = True

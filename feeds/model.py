@@ -88,7 +88,7 @@ class Instrument(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
         return size * self.contract_size if self.contract is Contract.LINEAR else nan
 
     def to_quote(self, size: float, price: float) -> float:
-        """`size` in the venue's unit at `price` (quote per base) as quote units (USD for an inverse contract); nan for a quanto."""
+        """`size` in the venue's unit at `price` (quote per base) as quote units, USD of an inverse contract; nan for a quanto."""
         if self.contract is Contract.INVERSE:
             return size * self.contract_size
         return size * self.contract_size * price if self.contract is Contract.LINEAR else nan
