@@ -305,7 +305,7 @@ def export_(config_file: Path | None, file: Path, state: Path | None, rule: str 
 def _chosen(config: "Config", state: Path | None, rule: str | None, only_open: bool) -> "list[Alert]":
     """The alerts asked for, in the order in which they began; damage in the log is said on stderr."""
     from analytics.alert import AlertState
-    from tui.journal import read
+    from tui.alert_log import read
 
     if state is not None and not state.is_dir():
         raise InputError(f"{state}: there is no such directory; name the state directory of a run")

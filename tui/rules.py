@@ -1,7 +1,7 @@
 """A rule file: `[[rule]]` tables that change the alert rules that ship, or add to them.
 
 A rule whose id ships is that rule with the stated fields changed; any other is new. What a rule means, its ranges and what fits
-together is `analytics/alerts.py`; how a mistake is located is `tui/config.py`.
+together is `analytics/alerts.py`; how a mistake is located is `tui/toml.py`.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 
 from analytics.alerts import DEFAULT_RULES, Rule
 from feeds.text import clean_text
-from tui.config import make, read_toml
+from tui.toml import make, read_toml
 
 TABLE = "rule"
 

@@ -11,7 +11,8 @@ import sys
 
 from analytics.alert import Alert, AlertEvent, AlertKind, AlertState, Severity
 from feeds.model import MS, SECOND
-from tui.journal import Journal, read
+from tui.alert_log import read
+from tui.journal import Journal
 
 T0 = 1_790_000_000_000_000_000
 ROTATE_BYTES = 20_000

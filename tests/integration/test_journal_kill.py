@@ -10,7 +10,7 @@ from pathlib import Path
 
 from analytics.alert import AlertState
 from tests.integration.journal_writer import STAYS_OPEN, item_of
-from tui.journal import read
+from tui.alert_log import read
 
 SEED = 20260923
 KILLS = 200

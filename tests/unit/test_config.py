@@ -15,8 +15,9 @@ from msgspec.structs import fields
 from analytics.settings import AnalyticsSettings
 from feeds.errors import ArbtopError, InputError
 from feeds.text import clean_text
-from tui.config import NOTES, Config, KeyPath, default_file, key_lines, load_config, write_default_file
+from tui.config import NOTES, Config, default_file, load_config, write_default_file
 from tui.settings import Paths, default_config_path
+from tui.toml import KeyPath, key_lines
 
 
 def write(directory: Path, text: str | bytes) -> Path:

@@ -17,7 +17,8 @@ from analytics.alert import Alert, AlertEvent, AlertKind, AlertState, Leg, Sever
 from feeds.errors import ArbtopError
 from feeds.model import MS, SECOND
 from tui import journal as journal_module
-from tui.journal import Journal, encode_record, read
+from tui.alert_log import encode_record, read
+from tui.journal import Journal
 
 T0 = 1_790_000_000_000_000_000
 
