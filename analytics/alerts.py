@@ -162,6 +162,11 @@ class AlertBook:
         self._matching: dict[tuple[Metric, str], tuple[Rule, ...]] = {}
         self.fired: dict[str, int] = {rule.id: 0 for rule in rules if rule.enabled}
 
+    @property
+    def rules(self) -> list[Rule]:
+        """The enabled ones."""
+        return [rule for rules in self._rules.values() for rule in rules]
+
     def watched(self, metric: Metric) -> bool:
         """Whether any enabled rule looks at the metric at all."""
         return bool(self._rules[metric])

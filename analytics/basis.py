@@ -4,11 +4,13 @@
 quotes stand against each other: the figure may be shown under that word and takes part in nothing.
 """
 
+from collections.abc import Sequence
 from math import nan
 
-from analytics.market import Market
+from analytics.fitness import LEG_GUARDS, LegGuard, pair_refusal
+from analytics.market import INDEX_MAX_AGE_NS, Market
 from analytics.routes import Axis, AxisRule, axis_rule
-from analytics.settings import ZScore
+from analytics.settings import AnalyticsSettings
 from analytics.spread import bps
 from analytics.statistic import Statistic
 from feeds.model import Kind, Ns
@@ -19,14 +21,23 @@ _ORDER = {Kind.SPOT: 0, Kind.PERP: 1, Kind.FUTURE: 2, Kind.OPTION: 3}
 class Pair:
     """Two markets; `reference` is the one the other is measured against: spot before perp before future."""
 
-    __slots__ = ("_rule", "_settings", "axis", "other", "reference", "statistic")
+    __slots__ = ("_axis_ns", "_guards", "_rule", "_settings", "axis", "other", "reference", "statistic")
 
-    def __init__(self, one: Market, two: Market, settings: ZScore, rule: AxisRule = axis_rule) -> None:
+    def __init__(
+        self,
+        one: Market,
+        two: Market,
+        settings: AnalyticsSettings,
+        rule: AxisRule = axis_rule,
+        leg_guards: Sequence[tuple[str, LegGuard]] = LEG_GUARDS,
+    ) -> None:
         self.reference, self.other = sorted((one, two), key=lambda market: (_ORDER[market.instrument.kind], market.id))
         self._settings = settings
         self._rule = rule
+        self._guards = leg_guards
         self.axis: Axis | None = None
-        self.statistic = Statistic(settings)
+        self._axis_ns: Ns = 0
+        self.statistic = Statistic(settings.z)
 
     @property
     def id(self) -> str:
@@ -35,13 +46,18 @@ class Pair:
     def second(self, now: Ns) -> None:
         """One sample of the grid. A change of axis starts the series anew: two measures do not mix."""
         mid, reference_mid = self.other.mid, self.reference.mid
-        if mid != mid or reference_mid != reference_mid:
+        refused = pair_refusal(self.reference, self.other, self._settings.guards, now, self._guards)
+        if refused or mid != mid or reference_mid != reference_mid:
             self.statistic.gap()
             return
         scales = self._rule(self.reference, self.other, now)
+        if scales.axis is Axis.RAW and self.axis is Axis.INDEX and now - self._axis_ns < INDEX_MAX_AGE_NS:
+            self.statistic.gap()  # an index that hesitates is a gap, not another measure
+            return
+        self._axis_ns = now
         if scales.axis is not self.axis:
             self.axis = scales.axis
-            self.statistic = Statistic(self._settings)
+            self.statistic = Statistic(self._settings.z)
         if scales.axis is Axis.RAW:
             value = bps(mid, reference_mid)
         else:

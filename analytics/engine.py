@@ -5,15 +5,17 @@ statistics at each second, and a screen asks for a snapshot when it draws. Nothi
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from math import nan
 
 from analytics.alert import Alert, AlertEvent, Leg
-from analytics.alerts import DEFAULT_RULES, AlertBook, Context, Metric, Rule
+from analytics.alerts import DEFAULT_RULES, METRICS, AlertBook, Context, Metric, Rule
 from analytics.basis import Pair
 from analytics.fees import FeeSchedule
+from analytics.fitness import LEG_GUARDS, LegGuard, leg_refusal
 from analytics.market import Market, index_source
-from analytics.routes import LEG_GUARDS, AxisRule, LegGuard, Route, RouteKind, axis_rule
+from analytics.routes import AxisRule, Route, RouteKind, axis_rule
 from analytics.settings import AnalyticsSettings
 from analytics.snapshot import Snapshot, View
 from analytics.spread import Quote
@@ -43,6 +45,7 @@ from feeds.model import Metric as MarketMetric
 from feeds.orderbook import OrderBook
 
 EPISODES_KEPT = 10_000
+GONE = frozenset({LinkState.DOWN, LinkState.CLOSED})
 
 
 class Engine:
@@ -95,19 +98,29 @@ class Engine:
             view, self.now_ns, self.markets.values(), self.pairs.values(), self.routes.values(), alerts, self.settings.z.threshold
         )
 
+    def unmatched_rules(self) -> list[Rule]:
+        """Enabled rules whose scope names nothing that there is: most likely a slip of the pen."""
+        names: Mapping[str, Iterable[str]] = {"market": self.markets, "pair": self.pairs, "route": self.routes}
+        return [
+            rule
+            for rule in self.alerts.rules
+            if rule.scope != "*" and not any(fnmatchcase(name, rule.scope) for name in names[METRICS[rule.metric].scope])
+        ]
+
     # -- what arrives ------------------------------------------------------------------------------------------------------
 
     def on_instrument(self, instrument: Instrument, now: Ns) -> None:
         """A market more, with its routes and pairs to every other of the same base; or new facts, which start it afresh."""
-        if instrument.id in self.markets:
-            self._forget(instrument.id, now)
         market = Market(instrument, self.settings)
+        if instrument.id in self.markets:
+            before = self._forget(instrument.id, now)
+            market.status, market.fell_ns = before.status, before.fell_ns
         others = [other for other in self.markets.values() if other.instrument.base == instrument.base]
         self.markets[market.id] = market
         for each in self.markets.values():
             each.index_of = index_source(each, list(self.markets.values()))
         for other in others:
-            pair = Pair(other, market, self.settings.z, self._axis_rule)
+            pair = Pair(other, market, self.settings, self._axis_rule, self._leg_guards)
             self.pairs[pair.id] = pair
             for buy, sell in ((other, market), (market, other)):
                 route = Route(buy, sell, self.settings, self.fees, self._axis_rule, self._leg_guards)
@@ -117,7 +130,11 @@ class Engine:
 
     def on_status(self, stream: Stream, status: Status, now: Ns) -> None:
         market = self.markets.get(stream.instrument)
-        if market is None or stream.channel is not Channel.BOOK:
+        if market is None:
+            return
+        if stream.channel is Channel.TICKER and status.link in GONE:
+            market.forget_ticker()
+        if stream.channel is not Channel.BOOK:
             return
         market.status = status
         market.moved = True
@@ -235,7 +252,7 @@ class Engine:
 
     def _second(self, now: Ns) -> None:
         for market in self.markets.values():
-            market.second(now)
+            market.second(now, not leg_refusal(market, self.settings.guards, now, self._leg_guards))
             if self.alerts.watched(Metric.IMBALANCE):
                 self.alerts.judge(Metric.IMBALANCE, market.id, now, market.obi, lambda m=market: self._watching(m, now))  # type: ignore[misc]
         for pair in self.pairs.values():
@@ -256,7 +273,7 @@ class Engine:
                     if isinstance(found, RouteQuote):
                         route.tracker.observe(now, found)
 
-    def _forget(self, instrument: InstrumentId, now: Ns) -> None:
+    def _forget(self, instrument: InstrumentId, now: Ns) -> Market:
         for route in self._routes_of.pop(instrument, []):
             closed = route.tracker.refuse(now, "instrument changed")
             if closed is not None:
@@ -268,7 +285,7 @@ class Engine:
                 if route in kept:
                     kept.remove(route)
         self.pairs = {name: pair for name, pair in self.pairs.items() if instrument not in (pair.reference.id, pair.other.id)}
-        del self.markets[instrument]
+        return self.markets.pop(instrument)
 
     # -- what an alert says ------------------------------------------------------------------------------------------------
 

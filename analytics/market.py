@@ -91,20 +91,26 @@ class Market:
     def mid(self) -> float:
         return self.book.mid if self.book is not None and self.fit else nan
 
-    def own_index(self, now: Ns) -> float:
-        """The index this instrument is measured by; nan when it is more than 10 s old."""
+    def own_index(self, now: Ns, max_age_ns: Ns = INDEX_MAX_AGE_NS) -> float:
+        """The index this instrument is measured by; nan when it is too old, or its connection gone."""
         index = self.index_of.index
-        return index.price if index is not None and now - index.recv_ns <= INDEX_MAX_AGE_NS else nan
+        return index.price if index is not None and now - index.recv_ns <= max_age_ns else nan
 
-    def second(self, now: Ns) -> None:
-        """The 1 s grid: spreads against the index, and the sums over the bands round mid."""
+    def forget_ticker(self) -> None:
+        """The connection that told mark, index, funding and open interest is gone: none of them is known any more."""
+        self.mark = self.index = self.funding = None
+        self.mark_new = False
+        self.open_interest = self.quote_volume_24h = nan
+
+    def second(self, now: Ns, believed: bool) -> None:
+        """The 1 s grid: spreads against the index and, where the book may be `believed`, the sums over the bands round mid."""
         if self.mark_new:
             self.mark_new = False
             self.mark_index.push(now, mark_index_bps(self.mark, self.index, now).value_bps)
         else:
             self.mark_index.gap()
         book = self.book
-        if book is None or not self.fit:
+        if book is None or not believed:
             self.bands = ()
             self.obi = nan
             self.premium.gap()

@@ -11,17 +11,20 @@ from math import inf, nan
 from typing import NamedTuple
 
 from analytics.fees import FeeSchedule
+from analytics.fitness import LEG_GUARDS, LegGuard, pair_refusal
 from analytics.market import Market
-from analytics.settings import AnalyticsSettings, Guards
+from analytics.settings import AnalyticsSettings
 from analytics.spread import mark_index_bps
 from analytics.tracker import RouteQuote, Tracker
 from analytics.walk import Executable, execute, fill, round_down, spend, take
-from feeds.model import MS, SILENT, Kind, LinkState, Ns
+from feeds.model import SECOND, Kind, Ns
 from feeds.orderbook import OrderBook
 
 DOLLARS = frozenset({"USD", "USDT", "USDC"})
 """Quotes whose unit is taken for a dollar when a size is cut, and for nothing else."""
 EXECUTABLE_LEVELS = 256
+AXIS_INDEX_AGE_NS: Ns = 2 * SECOND
+"""Two periods of the indices there are. The ten seconds of reliability 3.0 are for showing an index, not for an edge on it."""
 ROUNDING_BPS = 1e-8
 """By how much an edge at size may come out above the touches' for arithmetic's sake."""
 
@@ -58,37 +61,16 @@ AxisRule = Callable[[Market, Market, Ns], Scales]
 
 
 def axis_rule(buy: Market, sell: Market, now: Ns) -> Scales:
-    """Desk F3, in order: same quote, own index, RAW. (A conversion needs an fx source; none is wired yet.)"""
+    """Desk F3, in order: same quote, own index, RAW. (A conversion needs an fx source; none is wired yet.)
+
+    Prices that move are compared by indices that must be of one moment: each at most 2 s old, and at most that far apart.
+    """
     if buy.instrument.quote == sell.instrument.quote:
         return Scales(Axis.PRICE, 1.0, 1.0)
-    buy_index, sell_index = buy.own_index(now), sell.own_index(now)
+    buy_index, sell_index = buy.own_index(now, AXIS_INDEX_AGE_NS), sell.own_index(now, AXIS_INDEX_AGE_NS)
     if buy_index == buy_index and sell_index == sell_index:
         return Scales(Axis.INDEX, 1.0 / buy_index, 1.0 / sell_index)
     return Scales(Axis.RAW, nan, nan)
-
-
-GONE = frozenset({LinkState.CLOSED, LinkState.DOWN})
-"""Link states of a connection that is no more. One that went silent is DOWN as well, but is called stale."""
-LegGuard = Callable[[Market, OrderBook, Guards, Ns], bool]
-"""True when the leg passes."""
-
-LEG_GUARDS: Sequence[tuple[str, LegGuard]] = (
-    ("disconnected", lambda market, _b, _g, _n: market.status.link not in GONE or market.status.reason == SILENT),
-    ("stale", lambda market, book, _g, _n: book.leg.pulse.alive),
-    ("state", lambda market, book, _g, _n: book.published),
-    ("age", lambda market, book, g, now: now - book.leg.pulse.last_ns <= g.max_age_ms * MS),
-    ("late", lambda market, book, g, _n: not book.leg.late_ns > g.late_over_own_p50_ms * MS),
-    ("lag", lambda market, book, g, _n: not book.leg.lag_ns > g.max_lag_ms * MS),
-)
-"""Reliability 3.0, "leg fit for a route", the root cause first. An unknown lateness or lag (nan) passes: it is no evidence."""
-
-
-def in_step(buy: OrderBook, sell: OrderBook, guards: Guards) -> bool:
-    """Whether the legs' lags differ by no more than allowed; by lateness where a lag is unknown."""
-    apart = abs(buy.leg.lag_ns - sell.leg.lag_ns)
-    if apart != apart:
-        apart = abs(buy.leg.late_ns - sell.leg.late_ns)
-    return not apart > guards.max_skew_ms * MS
 
 
 class Bailout(NamedTuple):
@@ -113,6 +95,7 @@ class Route:
         "last_refusal",
         "locked",
         "nearest",
+        "nearest_axis",
         "nearest_ns",
         "quote",
         "refusals",
@@ -151,7 +134,8 @@ class Route:
         """At the last boundary at which the route was judged and passed; None otherwise."""
         self.nearest: RouteQuote | None = None
         self.nearest_ns: Ns = 0
-        """The best edge that passed every guard so far, and when."""
+        self.nearest_axis: Axis | None = None
+        """The best edge that passed every guard so far, when, and on which axis."""
         self.refusals: dict[str, int] = {}
         self.last_refusal: tuple[Ns, str, float] | None = None
         """When, why, and the touch edge it had: the last time an edge worth opening was refused."""
@@ -190,15 +174,12 @@ class Route:
 
     def judge(self, now: Ns) -> RouteQuote | str:
         """The route at size, or the first reason why it may not be believed."""
+        refused = pair_refusal(self.buy, self.sell, self._settings.guards, now, self._guards)
+        if refused:
+            return refused
         buy_book, sell_book = self.buy.book, self.sell.book
         if buy_book is None or sell_book is None:
             return "state"
-        guards = self._settings.guards
-        for reason, passes in self._guards:
-            if not (passes(self.buy, buy_book, guards, now) and passes(self.sell, sell_book, guards, now)):
-                return reason
-        if self._guards and not in_step(buy_book, sell_book, guards):
-            return "skew"
         scales = self.scales(now)
         if scales.axis is Axis.RAW:
             return "quote"
@@ -207,7 +188,7 @@ class Route:
         quote = self.at_size(buy_book, sell_book, scales)
         if isinstance(quote, str):
             return quote
-        if abs(quote.in_bps) > guards.plausible_bp:
+        if abs(quote.in_bps) > self._settings.guards.plausible_bp:
             return "unit"
         return quote
 
@@ -246,7 +227,7 @@ class Route:
             return found
         self.quote = found
         if self.nearest is None or found.edge_bps > self.nearest.edge_bps:
-            self.nearest, self.nearest_ns = found, now
+            self.nearest, self.nearest_ns, self.nearest_axis = found, now, self.scales(now).axis
         return found
 
     def fresh(self) -> bool:

@@ -11,7 +11,10 @@ from analytics.routes import Axis, Route, RouteKind
 from analytics.snapshot import BookView, MarketView, PairView, RouteView, Snapshot, View, known, wanted
 from analytics.spread import signal_class
 from analytics.tracker import RouteQuote
-from feeds.model import MS, Ns
+from feeds.model import MS, SECOND, Ns
+
+FUNDING_GRACE_NS: Ns = 60 * SECOND
+"""The first messages after a settlement still carry the time that has just passed."""
 
 
 def make_snapshot(
@@ -52,6 +55,8 @@ def _market(market: Market, now: Ns) -> MarketView:
     index = market.own_index(now)
     mark = market.mark.price if market.mark is not None and now - market.mark.recv_ns <= 10_000 * MS else nan
     funding = market.funding
+    if funding is not None and funding.next_ns and now > funding.next_ns + FUNDING_GRACE_NS:
+        funding = None  # what is shown would be the rate of an interval that has ended
     return MarketView(
         instrument=market.id,
         native=market.instrument.native,

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from feeds.model import MS, Ns
+from feeds.model import MS, SECOND, Ns
 
 BOUNDARY_NS: int = 100 * MS
+LEAP_NS: int = 3_600 * SECOND
+"""A silence longer than this is not walked boundary by boundary."""
 NEVER: Ns = 1 << 62
 """A deadline that no boundary reaches."""
 
@@ -63,8 +65,18 @@ class Ticker:
             return
         if not self.next_ns:
             self.next_ns = -(-now // BOUNDARY_NS) * BOUNDARY_NS
+        if now - self.next_ns > LEAP_NS:
+            self._leap(now)
         while self.next_ns <= now:
             self._boundary()
+
+    def _leap(self, now: Ns) -> None:
+        """Nothing came for hours: every timer runs out within the first; of what follows only the last boundary is called."""
+        end = self.next_ns + LEAP_NS
+        while self.next_ns <= end:
+            self._boundary()
+        if all(session.deadline > now for session in self._timed()):
+            self.next_ns = now // BOUNDARY_NS * BOUNDARY_NS
 
     def finish(self) -> None:
         """The boundary after the last record: what a replay ends with."""

@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from feeds.clock import BOUNDARY_NS, NEVER, Ticker
 from feeds.errors import DECODE_ERRORS, BadFrame
 from feeds.health import HealthBoard, Probe
-from feeds.model import SECOND, Instrument, InstrumentId, Ns, VenueId
+from feeds.model import SECOND, Instrument, InstrumentId, Ns, Stream, VenueId
 from feeds.recording import ENDED, Answer, Closed, Opened, Record
 from feeds.text import clean_text
 from feeds.venue import Action, Checkpoint, Drop, FetchError, Listener, Plan, Session, Venue
@@ -81,6 +81,8 @@ class Hub:
         self.quarantine: deque[Quarantined] = deque(maxlen=QUARANTINE_KEPT)
         self.quarantined = 0
         self.frames = 0
+        self.quiet = False
+        """The grid does not reach the listener: books are brought up to a moment from which on things are judged."""
         self.ticker = Ticker(self.on_time, self._connections)
         self._acts: Mapping[str, Callable[[str, bytes, Ns], None]] = {
             "t": self.frame,
@@ -103,6 +105,8 @@ class Hub:
     def on_time(self, now: Ns) -> None:
         """A 100 ms boundary."""
         self.health.on_time(now)
+        if self.quiet:
+            return
         if now % SECOND < BOUNDARY_NS:
             for stream in self.health.streams:
                 self.listener.on_health(stream, self.health.report(stream, now), now)
@@ -188,9 +192,21 @@ class Hub:
         self.quarantine.append(Quarantined(now, conn, reason, clean_text(data, 160)))
 
     def _on_open(self, conn: str, payload: bytes, now: Ns) -> None:
-        opened = _opened(payload)
-        if opened.venue in self.venues:
-            self.open(conn, opened.plan(), now)
+        plan = _opened(payload).plan()
+        known = tuple(stream for stream in plan.streams if self._runs_on(stream, plan))
+        if plan.streams and not known:
+            self.health.say(f"connection {clean_text(conn)} is left out: nothing of {_where(plan)} is known here", now)
+            return
+        if len(known) < len(plan.streams):
+            missing = clean_text(next(stream.instrument for stream in plan.streams if stream not in known))
+            self.health.say(f"connection {clean_text(conn)}: no instrument {missing} is known for {_where(plan)}", now)
+        self.open(conn, structs.replace(plan, streams=known), now)
+
+    def _runs_on(self, stream: Stream, plan: Plan) -> bool:
+        instrument = self.instruments.get(stream.instrument)
+        if instrument is None or plan.venue not in self.venues:
+            return False
+        return (instrument.venue, instrument.market) == (plan.venue, plan.market)
 
     def _on_close(self, conn: str, payload: bytes, now: Ns) -> None:
         closed = _closed(payload)
@@ -211,3 +227,7 @@ class Hub:
         connection = self.connections.get(conn)
         if connection is not None:
             connection.session.restore(_checkpoint(payload), now)
+
+
+def _where(plan: Plan) -> str:
+    return clean_text(f"{plan.venue} {plan.market}")

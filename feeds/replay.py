@@ -7,6 +7,7 @@ goes nowhere, and their answers come from the recording.
 
 from collections.abc import Callable, Iterator
 
+from feeds.clock import BOUNDARY_NS, NEVER
 from feeds.hub import Hub
 from feeds.model import Ns
 from feeds.recording import Record, Recording
@@ -27,7 +28,9 @@ class Player:
         self._records: Iterator[Record] = recording.records()
         self._next: Record | None = next(self._records, None)
         self.position = 0
-        """Records handed on, counted from where this pass began."""
+        """Records handed on in this pass."""
+        self.begun_ns: Ns = 0
+        """Where the pass began, when that is not the recording's start: its position is not one in the recording then."""
         self.speed = 1.0
         self.paused = False
         self.finished = False
@@ -49,7 +52,7 @@ class Player:
         """`elapsed_ns` of real time have passed: play so much at `speed`. Returns how many records were handed on."""
         if self.paused or self.finished:
             return 0
-        return self.until(self.now_ns + int(elapsed_ns * self.speed))
+        return self.until(self.now_ns + int(min(elapsed_ns * self.speed, NEVER)))
 
     def until(self, at: Ns) -> int:
         """Hand on every record received at or before `at`, and the boundaries up to it."""
@@ -58,7 +61,7 @@ class Player:
             self.step()
         if self._next is None:
             self._finish()
-        else:
+        elif at > self.now_ns:
             self.now_ns = at
             self.hub.ticker.advance(at)
         return self.position - before
@@ -80,13 +83,17 @@ class Player:
         return self.position - before
 
     def seek(self, at: Ns) -> None:
-        """Go on from `at`: books are those of that moment; statistics start over and are warming."""
+        """Begin anew at `at`: books and last values are those of that moment; statistics, episodes and alerts start there."""
         self.hub = self._build()
         self._records = self.recording.records(at)
         self._next = next(self._records, None)
         self.position = 0
+        self.begun_ns = at
         self.finished = False
         self.now_ns = self._next.recv_ns if self._next is not None else at
+        self.hub.quiet = True
+        self.until(at - BOUNDARY_NS)
+        self.hub.quiet = False
         self.until(at)
 
     def _finish(self) -> None:

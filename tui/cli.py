@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
-from math import inf, isfinite
+from math import inf
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 LINE: Final = 2000
 """Characters of an error line."""
 INTERRUPTED: Final = 130
+FASTEST: Final = 1_000_000
 MARKETS: Final = ("spot", "usdm", "coinm", "linear", "inverse")
 DASH: Final = "—"
 
@@ -78,8 +79,9 @@ def _speed(ctx: click.Context, param: click.Parameter, value: str) -> float:
         speed = float(value)
     except ValueError:
         speed = 0.0
-    if not isfinite(speed) or speed <= 0:
-        raise click.BadParameter(f"{clean_text(value)!r} is no speed: write a number above 0, or max", ctx, param)
+    if not 0 < speed <= FASTEST:
+        what = f"{clean_text(value)!r} is no speed: write a number above 0, or max (up to {FASTEST:,})"
+        raise click.BadParameter(what, ctx, param)
     return speed
 
 
@@ -94,7 +96,7 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
-path_type = click.Path(path_type=Path)
+path_type = click.Path(path_type=Path, readable=False)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 state_option = click.option("--state", type=path_type, metavar="DIR", help="The state directory, in place of [paths] state.")
 
@@ -162,6 +164,8 @@ def replay(
     with _progress("replay") as tell:
         report = replay_headless(options, tell)
     _print(report, report.text, as_json)
+    if report.alerts_lost:
+        raise Failure(f"{state}: {report.alerts_lost} alert records could not be written; free some space and run it again")
 
 
 @cli.command("import")

@@ -101,8 +101,8 @@ class Report(Struct, frozen=True, kw_only=True):
     """One headless run."""
 
     source: str
-    from_utc: str
-    to_utc: str
+    from_utc: str | None
+    to_utc: str | None
     records: int
     frames: int
     gaps: int
@@ -121,13 +121,15 @@ class Report(Struct, frozen=True, kw_only=True):
     alerts: dict[str, int]
     """Episodes by rule; enabled rules that never fired are there with 0."""
     alerts_open: int
+    alerts_lost: int
+    """Records of the alert log that could not be written; 0 without `--state`."""
     notes: list[str]
     """Damage in the recording, what venues said, quarantined frames."""
 
     def text(self) -> str:
         """For people: fixed columns, units in the heads."""
         lines = [
-            f"{self.source}  {self.from_utc} to {self.to_utc}",
+            f"{self.source}  {self.from_utc or DASH} to {self.to_utc or DASH}",
             f"{self.frames:,} frames, {self.gaps} gaps, {self.quarantined} quarantined, {self.ignored:,} not asked for",
             f"fees {self.fees}, size {_dollars(self.size_usd)}, open {self.open_bp:g} bp, close {self.close_bp:g} bp",
             "",
@@ -192,9 +194,23 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 def make_report(
-    recording: Recording, hub: Hub, engine: Engine, records: int, alerts: Sequence[Alert], said: Sequence[str] = ()
+    recording: Recording,
+    hub: Hub,
+    engine: Engine,
+    records: int,
+    alerts: Sequence[Alert],
+    *,
+    from_ns: Ns = 0,
+    said: Sequence[str] = (),
+    lost: int = 0,
 ) -> Report:
-    """The state of a finished run as a report; `said` are notes of others, such as the alert log's."""
+    """The state of a finished run as a report.
+
+    Args:
+        from_ns: where the run began, if not at the recording's start.
+        said: notes of others, such as the alert log's.
+        lost: alert records that are on no disk.
+    """
     routes = [_route(route, engine.now_ns) for route in engine.routes.values()]
     reachable = [route for route in routes if route.nearest_edge_bps is not None]
     fees = engine.settings.fees
@@ -203,10 +219,15 @@ def make_report(
     fired.update(alert.rule for alert in alerts)
     notes = [*recording.damage, *(text for _at, text in hub.health.said), *said]
     notes += [f"{utc(bad.at_ns)} {bad.conn}: frame refused: {bad.reason}" for bad in hub.quarantine]
+    notes += [f"rule {rule.id}: nothing here is called {rule.scope}" for rule in engine.unmatched_rules()]
+    if not records:
+        notes.append("nothing was recorded")
+    elif hub.connections:
+        notes.append("the recording ends without closing its connections: it was cut off, or is still being written")
     return Report(
         source=recording.path.name,
-        from_utc=utc(recording.start_ns),
-        to_utc=utc(recording.end_ns),
+        from_utc=utc(from_ns or recording.start_ns) if records else None,
+        to_utc=utc(recording.end_ns) if records else None,
         records=records,
         frames=hub.frames,
         gaps=sum(stream.gaps for stream in hub.health.streams.values()),
@@ -224,6 +245,7 @@ def make_report(
         episodes=[_episode(episode) for episode in engine.episodes],
         alerts=dict(fired),
         alerts_open=len(engine.alerts.open),
+        alerts_lost=lost,
         notes=notes,
     )
 
@@ -293,7 +315,7 @@ def _series(statistic: Statistic, name: str, label: str) -> SeriesReport | None:
 def _route(route: Route, now: Ns) -> RouteReport:
     return RouteReport(
         route=route.id,
-        axis=str(route.scales(now).axis),
+        axis=str(route.nearest_axis or route.scales(now).axis),
         fees_bps=known(route.fees_bps),
         nearest_edge_bps=route.nearest.edge_bps if route.nearest is not None else None,
         nearest_in_bps=route.nearest.in_bps if route.nearest is not None else None,

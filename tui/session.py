@@ -10,15 +10,15 @@ from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from analytics.alert import Alert, AlertEvent
+from analytics.alert import Alert, AlertEvent, AlertKind, AlertState
 from analytics.alerts import DEFAULT_RULES, Rule
 from analytics.engine import Engine
 from analytics.settings import AnalyticsSettings
 from feeds.errors import InputError
 from feeds.hub import Hub
-from feeds.model import SECOND, Ns
+from feeds.model import MS, SECOND, Ns
 from feeds.recording import Recording
 from feeds.replay import Player
 from feeds.venues import VENUES
@@ -58,6 +58,8 @@ class Replay:
         self.alerts: dict[int, Alert] = {}
         """Episodes of this pass by number, as they stand."""
         self.engine: Engine
+        if journal is not None:
+            end_what_is_open(journal)
         self.player = Player(recording, self._build)
 
     def run(self, speed: float, progress: Callable[[float], object] | None = None) -> None:
@@ -88,11 +90,14 @@ class Replay:
             self.settings,
             self.rules,
             emit=self._on_alert,
-            position=lambda: self.player.position if hasattr(self, "player") else 0,
+            position=self._position,
             first_seq=self.journal.next_seq if self.journal is not None else 1,
-            resume=self.journal.open_alerts() if self.journal is not None else (),
         )
         return Hub(VENUES, self.engine)
+
+    def _position(self) -> int:
+        """Records handed on before now; 0 after a seek, where they are not counted from the recording's start."""
+        return 0 if self.player.begun_ns else self.player.position
 
     def _on_alert(self, event: AlertEvent) -> None:
         if self.journal is not None:
@@ -116,9 +121,26 @@ def replay_headless(options: ReplayOptions, progress: Callable[[float], object] 
         if options.export is not None:
             export([replay.alerts[seq] for seq in sorted(replay.alerts)], options.export)
         stack.close()
-        said = [*journal.messages, *([f"alert log: {journal.state}"] if journal.state else [])] if journal is not None else []
-        alerts = list(replay.alerts.values())
-        return make_report(recording, replay.player.hub, replay.engine, replay.player.position, alerts, said)
+        player = replay.player
+        return make_report(
+            recording,
+            player.hub,
+            replay.engine,
+            player.position,
+            list(replay.alerts.values()),
+            from_ns=player.begun_ns,
+            said=[*journal.messages, *([f"alert log: {journal.state}"] if journal.state else [])] if journal is not None else [],
+            lost=journal.lost if journal is not None else 0,
+        )
+
+
+def end_what_is_open(journal: Journal) -> None:
+    """Close what an earlier run left open, at the last moment it knew of: another recording does not go on with it."""
+    for alert in journal.open_alerts():
+        ended = structs.replace(
+            alert, state=AlertState.RESOLVED, closed_ns=max(alert.opened_ns, alert.peak_ns), quality="shutdown"
+        )
+        journal.append(AlertEvent(AlertKind.RESOLVE, ended, ended.closed_ns))
 
 
 def moment(text: str, recording: Recording) -> Ns:
@@ -128,9 +150,12 @@ def moment(text: str, recording: Recording) -> Ns:
             at = recording.start_ns + int(float(text[1:]) * SECOND)
         else:
             when = datetime.fromisoformat(text)
-            at = int((when if when.tzinfo is not None else when.replace(tzinfo=UTC)).timestamp() * SECOND)
+            since = (when if when.tzinfo is not None else when.replace(tzinfo=UTC)) - datetime.fromtimestamp(0, UTC)
+            at = (since.days * 86_400 + since.seconds) * SECOND + since.microseconds * 1_000
     except (ValueError, OverflowError):
         raise InputError(f"--at {text!r} is no time: write 2024-08-08T23:58:00Z, or +90 for 90 s after the start") from None
+    if recording.start_ns - MS < at < recording.start_ns:
+        at = recording.start_ns  # the start as reports print it, which is cut to ms
     if not recording.start_ns <= at <= recording.end_ns:
         first, last = utc(recording.start_ns), utc(recording.end_ns)
         raise InputError(f"--at {text} lies outside the recording, which runs from {first} to {last}")

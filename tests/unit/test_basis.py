@@ -70,7 +70,10 @@ def test_a_change_of_axis_starts_the_series_anew() -> None:
     floor.tick(20)
     assert (pair.axis, pair.statistic.n) == (Axis.INDEX, 2)
     assert pair.tradable_bps == pytest.approx(0.0, abs=1e-9)
-    floor.tick(100)  # the indices are more than 10 s old
+    floor.tick(30)  # the indices are more than 2 s old: a gap
+    assert (pair.axis, pair.statistic.n) == (Axis.INDEX, 2)
+    assert isnan(pair.tradable_bps)
+    floor.tick(70)  # and gone for more than 10 s: another measure
     assert pair.axis is Axis.RAW
     assert pair.statistic.n == len(pair.statistic.history) <= 2
     assert isnan(pair.tradable_bps)
