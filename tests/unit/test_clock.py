@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feeds.clock import BOUNDARY_NS, NEVER, ReceiveClock, Ticker
+from feeds.clock import BOUNDARY_NS, LEAP_NS, NEVER, ReceiveClock, Ticker
 from feeds.model import MS, SECOND, Ns
 
 START = 1_790_784_000_000_000_000
@@ -149,3 +149,35 @@ def test_a_record_that_comes_late_calls_no_boundary_twice() -> None:
     for at in (START, START + SECOND, START + 300 * MS, START + SECOND):
         ticker.advance(at)
     assert len(seen) == len(set(seen)) == 11
+
+
+def test_a_silence_of_months_is_not_walked_boundary_by_boundary() -> None:
+    called: list[Ns] = []
+    ticker = Ticker(called.append, list)
+    start = 1_000 * BOUNDARY_NS
+    ticker.advance(start)
+    later = start + 400 * 86_400 * SECOND
+    ticker.advance(later)
+    assert called[0] == start
+    assert called[-1] == later
+    assert len(called) < 40_000
+    assert called == sorted(set(called))
+    hour = LEAP_NS // BOUNDARY_NS
+    assert called[:hour] == [start + step * BOUNDARY_NS for step in range(hour)]
+
+
+def test_a_timer_that_is_due_in_the_silence_is_not_leapt_over() -> None:
+    class Late:
+        def __init__(self) -> None:
+            self.deadline = 2 * LEAP_NS
+            self.woken: list[Ns] = []
+
+        def wake(self, now: Ns) -> None:
+            self.woken.append(now)
+            self.deadline = NEVER
+
+    session = Late()
+    ticker = Ticker(lambda _now: None, lambda: [session])
+    ticker.advance(BOUNDARY_NS)
+    ticker.advance(5 * LEAP_NS)
+    assert session.woken == [2 * LEAP_NS]

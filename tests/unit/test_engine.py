@@ -13,9 +13,10 @@ from analytics.batch import rolling_moments
 from analytics.engine import Engine
 from analytics.routes import Axis
 from analytics.settings import AnalyticsSettings, Arb, Fees, Guards, Imbalance, Size, ZScore
+from analytics.snapshot import View
 from feeds.clock import BOUNDARY_NS
 from feeds.hub import Hub
-from feeds.model import MS, SECOND, BookState, Channel, LinkState, Ns, Status, Stream
+from feeds.model import MS, SECOND, BookState, Channel, Funding, LinkState, Ns, Status, Stream
 from feeds.venue import Plan
 from feeds.venues import VENUES
 from tests.market import Frame, SeededMarket, instruments, is_snapshot
@@ -486,3 +487,87 @@ def test_the_users_own_fees_reach_the_routes() -> None:
     floor = Floor((BIN_SPOT, BYB_SPOT, made("OKX")), AnalyticsSettings(fees=fees))
     assert floor.route(BIN_SPOT, BYB_SPOT).fees_bps == pytest.approx(8.5)
     assert floor.route(BIN_SPOT, made("OKX")).fees_bps == pytest.approx(17.5)
+
+
+# -- what a fresh pair of eyes found ----------------------------------------------------------------------------------------
+
+
+def test_an_index_whose_connection_is_gone_compares_nothing() -> None:
+    """The book's own connection may be alive: USD-M tells its index on another one."""
+    floor = two(BIN_PERP, BIN_COIN)
+    floor.index(BIN_PERP, 100_000.0)
+    floor.index(BIN_COIN, 100_000.0)
+    floor.mark(BIN_PERP, 100_000.0)
+    floor.tick()
+    assert floor.route(BIN_PERP, BIN_COIN).scales(floor.now).axis is Axis.INDEX
+    ticker = Stream(BIN_PERP.id, Channel.TICKER)
+    floor.engine.on_status(ticker, Status(LinkState.DOWN, BookState.EMPTY, "link"), floor.now)
+    floor.tick()
+    assert floor.route(BIN_PERP, BIN_COIN).judge(floor.now) == "quote"
+    market = next(m for m in floor.engine.snapshot(View()).markets if m.instrument == BIN_PERP.id)
+    assert market.mark is market.index is market.funding_rate is market.open_interest is None
+    assert market.bid is not None
+
+
+@pytest.mark.parametrize("spoilt", ["late", "lag", "age", "skew"])
+def test_no_basis_premium_or_imbalance_from_a_leg_that_may_not_be_believed(spoilt: str) -> None:
+    floor = two(BIN_SPOT, BIN_PERP)
+    floor.index(BIN_PERP, 100_000.0)
+    floor.tick(11)
+    pair = next(iter(floor.engine.pairs.values()))
+    market = floor.engine.markets[BIN_PERP.id]
+    assert not isnan(pair.tradable_bps)
+    assert not isnan(market.obi)
+    assert not isnan(market.premium.value)
+    leg = floor.books[BIN_PERP.id].leg
+    other = floor.books[BIN_SPOT.id].leg
+    if spoilt == "late":
+        leg.late_ns = 3_000.0 * MS
+    elif spoilt == "lag":
+        leg.lag_ns = 3_000.0 * MS
+    elif spoilt == "skew":
+        leg.lag_ns, other.lag_ns = 900.0 * MS, 0.0
+    else:
+        leg.pulse.last_ns = floor.now - 1_500 * MS
+    floor.tick(11, pulse=spoilt != "age")
+    assert isnan(pair.tradable_bps)
+    assert isnan(pair.statistic.z)
+    if spoilt != "skew":  # which is a matter of two
+        assert isnan(market.obi)
+        assert isnan(market.premium.value)
+
+
+def test_funding_of_an_interval_that_has_ended_is_not_shown() -> None:
+    floor = two(BIN_SPOT, BIN_PERP)
+    floor.engine.on_metric(BIN_PERP, Funding(0.0001, 28_800, T0 + 10 * SECOND, T0), floor.now)
+
+    def shown() -> float | None:
+        return next(m for m in floor.engine.snapshot(View()).markets if m.instrument == BIN_PERP.id).funding_rate
+
+    floor.tick()
+    assert shown() == 0.0001
+    floor.now = T0 + 71 * SECOND
+    floor.tick()
+    assert shown() is None
+
+
+def test_an_instrument_whose_facts_changed_keeps_the_status_of_its_book() -> None:
+    floor = two(BIN_SPOT, BIN_PERP)
+    floor.tick()
+    floor.engine.on_instrument(structs.replace(BIN_PERP, lot=BIN_PERP.lot * 10), floor.now)
+    floor.tick()
+    market = next(m for m in floor.engine.snapshot(View()).markets if m.instrument == BIN_PERP.id)
+    assert (market.link, market.book) == ("ready", "synced")
+
+
+def test_a_growing_silence_is_told_when_it_ends_not_every_second() -> None:
+    floor = two(BIN_SPOT, BIN_PERP)
+    floor.tick()
+    floor.books[BIN_PERP.id].leg.pulse.alive = False
+    floor.tick(100, pulse=False)
+    assert floor.told("stale") == ["FIRE"]
+    floor.books[BIN_PERP.id].leg.pulse.alive = True
+    floor.tick()
+    assert floor.told("stale") == ["FIRE", "RESOLVE"]
+    assert floor.events[-1].alert.peak is not None
+    assert floor.events[-1].alert.peak > 9_000
