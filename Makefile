@@ -17,7 +17,7 @@ check: $(STAMP)
 
 test-recordings: $(STAMP)
 	@test -d $(RECORDINGS) || { echo "$(RECORDINGS) is not there: these tests need the recordings"; exit 1; }
-	$(BIN)/python -m pytest -m recordings -rs
+	$(BIN)/python -m pytest -m recordings -rs -s
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench

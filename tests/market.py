@@ -11,6 +11,7 @@ import argparse
 import gzip
 import heapq
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -224,7 +225,7 @@ class _Book:
         self.first_id = self.first_id or self.seq
 
 
-class _Venue:
+class _Venue(ABC):
     """What one market sends; subclasses write it. `send` takes market, route, message, venue ms, whether it moves the book."""
 
     def __init__(self, name: str, book: _Book, rng: random.Random, send: Callable[[str, str, Json, int, bool], None]) -> None:
@@ -234,8 +235,8 @@ class _Venue:
         self._send = send
         self._trade_id = rng.randrange(10**8, 10**9)
 
-    def step(self, number: int, now_ms: int, index: float, mark: float, funding_ms: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def step(self, number: int, now_ms: int, index: float, mark: float, funding_ms: int) -> None: ...
 
     def send(self, route: str, message: Json, at_ms: int, *, moves_book: bool = False) -> None:
         self._send(self.name, route, message, at_ms, moves_book)

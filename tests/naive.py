@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 GRID = 100_000_000
+DEEP = 150
+"""Levels looked at for a size; a size that needs more fails the test."""
 
 
 class Line(NamedTuple):
@@ -130,48 +132,57 @@ class Sample(NamedTuple):
     changes: int
 
 
-def scan(paths: Iterable[Path], buy: str, sell: str, size: float, fees: float = 0.0, max_age: int = 10**9) -> list[Sample]:
+def scan(
+    paths: Iterable[Path], buy: str, sell: str, sizes: tuple[float, ...], fees: float = 0.0, max_age: int = 10**9
+) -> dict[float, list[Sample]]:
     """The edge of buying `buy` and selling `sell`, both linear, on the 100 ms grid; None where a leg may not be believed.
 
-    `size` in quote units, 0 for the touch. A leg whose connection has been silent for longer than `max_age` has no edge.
+    `sizes` in quote units, 0 for the touch. A leg whose connection has been silent for longer than `max_age` has no edge.
     """
     books = {name: Book(name) for name in ("spot", "usdm", "coinm")}
-    samples: list[Sample] = []
+    samples: dict[float, list[Sample]] = {size: [] for size in sizes}
     boundary = 0
+
+    def look() -> None:
+        one, other = books[buy], books[sell]
+        fit = one.synced and other.synced and boundary - one.last <= max_age and boundary - other.last <= max_age
+        sides = (one.levels(DEEP)[1], other.levels(DEEP)[0]) if fit else ([], [])
+        for size in sizes:
+            edge = _edge(*sides, size) - fees if fit else None
+            samples[size].append(Sample(boundary, edge, one.changes + other.changes))
+
     for line in merged(paths):
         boundary = boundary or -(-line.at // GRID) * GRID
         while boundary <= line.at:
-            samples.append(_sample(boundary, books[buy], books[sell], size, fees, max_age))
+            look()
             boundary += GRID
         books[line.market].take(line)
-    samples.append(_sample(boundary, books[buy], books[sell], size, fees, max_age))
+    look()
     return samples
 
 
-def _sample(at: int, buy: Book, sell: Book, size: float, fees: float, max_age: int) -> Sample:
-    changes = buy.changes + sell.changes
-    if not (buy.synced and sell.synced) or at - buy.last > max_age or at - sell.last > max_age:
-        return Sample(at, None, changes)
+def _edge(asks: list[tuple[float, float]], bids: list[tuple[float, float]], size: float) -> float:
+    """What buying `size` quote units of the asks and selling as much into the bids brings, in bp of the buy price."""
     if not size:
-        ask, bid = buy.levels(1)[1][0][0], sell.levels(1)[0][0][0]
-        return Sample(at, (bid - ask) / ask * 1e4 - fees, changes)
+        return (bids[0][0] - asks[0][0]) / asks[0][0] * 1e4
     base = spent = 0.0
-    for price, quantity in buy.levels(1000)[1]:
+    for price, quantity in asks:
         if spent + price * quantity >= size:
             base += (size - spent) / price
             spent = size
             break
         spent += price * quantity
         base += quantity
-    got = rest = 0.0
-    rest = base
-    for price, quantity in sell.levels(1000)[0]:
+    got, rest = 0.0, base
+    for price, quantity in bids:
         taken = min(rest, quantity)
         got += taken * price
         rest -= taken
         if rest <= 1e-12:
             break
-    return Sample(at, (got / base - size / base) / (size / base) * 1e4 - fees, changes)
+    assert spent == size, "the levels looked at do not hold the size"
+    assert rest <= 1e-12, "the levels looked at do not hold the size"
+    return (got / base - size / base) / (size / base) * 1e4
 
 
 class Window(NamedTuple):

@@ -231,6 +231,7 @@ def _check(target: Path) -> None:
 
 def _replace(directory: int, name: str, data: bytes) -> None:
     temporary, descriptor = _temporary(directory)
+    replaced = False
     try:
         try:
             write_whole(descriptor, data)
@@ -238,9 +239,10 @@ def _replace(directory: int, name: str, data: bytes) -> None:
         finally:
             os.close(descriptor)
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-    except BaseException:
-        os.unlink(temporary, dir_fd=directory)
-        raise
+        replaced = True
+    finally:
+        if not replaced:
+            os.unlink(temporary, dir_fd=directory)
     sync_directory(directory)
 
 

@@ -467,7 +467,7 @@ class BinanceSession(BookSession):
         health = self.board.stream(stream)
         feed = self.feeds.get(instrument.id)
         if stream.channel is Channel.BOOK and feed is not None:
-            return self._spot_depth(feed) if self.spot else self._futures_depth(feed)
+            return self._depth(feed)
         if stream.channel is Channel.TOUCH:
             return self._touch(feed, health) if feed is not None else self._ignore
         make = {
@@ -497,39 +497,21 @@ class BinanceSession(BookSession):
                 self.tell(stream, now)
         return NOTHING
 
-    def _spot_depth(self, feed: BookFeed) -> Callable[[bytes, Ns], Sequence[Action]]:
+    def _depth(self, feed: BookFeed) -> Callable[[bytes, Ns], Sequence[Action]]:
+        """The hot path of a book: decode, follow the sequence, apply, tell."""
+        decode: Callable[[bytes], _SpotDepthFrame | _FuturesDepthFrame] = _spot_depth if self.spot else _futures_depth
         book, leg, health, pulse, listener = feed.book, feed.leg, feed.health, self.pulse, self.listener
         synced = BookState.SYNCED
 
         def depth(data: bytes, now: Ns) -> Sequence[Action]:
-            event = _spot_depth(data).data
+            event = decode(data).data
             health.seen(len(data), now)
             pulse.last_ns = now
-            leg.raw_ns = now - event.E * MS
+            sent_ns = event.E * MS
+            leg.raw_ns = now - sent_ns
             leg.fresh = True
-            if book.state is synced and event.U == book.seq + 1 and event.u >= event.U:
-                book.apply(event.b, event.a, event.u, event.E * MS, now)
-                if book.crossed_ns:
-                    self.changed(feed, now)
-                else:
-                    listener.on_book(book, now)
-                return NOTHING
-            return self._out_of_line(feed, event, len(data), now)
-
-        return depth
-
-    def _futures_depth(self, feed: BookFeed) -> Callable[[bytes, Ns], Sequence[Action]]:
-        book, leg, health, pulse, listener = feed.book, feed.leg, feed.health, self.pulse, self.listener
-        synced = BookState.SYNCED
-
-        def depth(data: bytes, now: Ns) -> Sequence[Action]:
-            event = _futures_depth(data).data
-            health.seen(len(data), now)
-            pulse.last_ns = now
-            leg.raw_ns = now - event.E * MS
-            leg.fresh = True
-            if book.state is synced and event.pu == book.seq and event.u >= event.U:
-                book.apply(event.b, event.a, event.u, event.E * MS, now)
+            if book.state is synced and _previous(event) == book.seq and event.u >= event.U:
+                book.apply(event.b, event.a, event.u, sent_ns, now)
                 if book.crossed_ns:
                     self.changed(feed, now)
                 else:
@@ -585,7 +567,7 @@ class BinanceSession(BookSession):
         feed.book.replace(snapshot.bids, snapshot.asks, last, snapshot.E * MS, now)
         feed.chain = -1 if kept else last
         for at, event in enumerate(kept):
-            if at and not (event.U == feed.book.seq + 1 if isinstance(event, _SpotDepth) else event.pu == feed.book.seq):
+            if at and _previous(event) != feed.book.seq:
                 return self.gap(feed, now)
             feed.book.apply(event.b, event.a, event.u, event.E * MS, now)
         join.clear()
@@ -670,6 +652,11 @@ class BinanceSession(BookSession):
             return NOTHING
 
         return force_order
+
+
+def _previous(event: _SpotDepth | _FuturesDepth) -> int:
+    """The update that a diff follows."""
+    return event.pu if isinstance(event, _FuturesDepth) else event.U - 1
 
 
 def _stream_name(data: bytes) -> bytes | None:

@@ -69,7 +69,7 @@ def test_an_imported_capture_gives_the_episodes_of_a_brute_force_scan(tmp_path: 
     import_capture([tmp_path / "capture"], tmp_path / "rec", venues=VENUES)
     replay = Replay(Recording(tmp_path / "rec"), FREE)
     replay.run(inf)
-    samples = naive.scan(files, "spot", "usdm", 50_000)
+    samples = naive.scan(files, "spot", "usdm", (50_000.0,))[50_000.0]
     expected = naive.windows(samples, 5, 3, 300_000_000, 3)
     found = [e for e in replay.engine.episodes if e.route == "BINANCE:BTC/USDT > BINANCE:BTC/USDT:USDT"]
     assert expected

@@ -76,7 +76,7 @@ def funding(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def scans() -> dict[float, list[naive.Sample]]:
     files = sorted(recording("binance-2024-08-08").glob("*.gz"))
-    return {size: naive.scan(files, "usdm", "spot", size) for size in (0.0, 50_000.0)}
+    return naive.scan(files, "usdm", "spot", (0.0, 50_000.0))
 
 
 def play(path: Path, settings: AnalyticsSettings, **changes: Any) -> Replay:
