@@ -6,6 +6,7 @@ before the survey is done, so a capture that cannot be used leaves no trace. Not
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from errno import EDQUOT, ENOSPC
 from heapq import merge
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -29,6 +30,7 @@ from feeds.recording.format import (
     Header,
     HeadLine,
     Record,
+    RecordingFailed,
     encode,
 )
 from feeds.recording.writer import SEGMENT_BYTES, RecordingWriter
@@ -75,8 +77,9 @@ def import_capture(
         segment_bytes: text in one segment.
 
     Raises:
-        InputError: nothing that can be imported, a venue without an adapter, an unusable file or directory.
-        RecordingFailed: the disk refused while writing.
+        InputError: nothing that can be imported, a venue without an adapter, captures more than a day apart, an unusable file or
+            directory.
+        RecordingFailed: the disk refused while writing; what is there is not whole.
     """
     try:
         survey = Survey(paths, venues, market, progress)
@@ -131,14 +134,22 @@ class _Import:
                     self.answers += 1
                 self._emit(at, kind, conn, payload)
                 if writer.failure is not None:
-                    raise writer.failure
+                    break
             for conn in list(self.open):
                 self._close(conn, survey.end_ns, "end of the capture", ENDED)
         finally:
             writer.close()
         if writer.failure is not None:
-            raise writer.failure
+            raise self._failed(writer.failure) from writer.failure.__cause__
         return self._report()
+
+    def _failed(self, failure: RecordingFailed) -> RecordingFailed:
+        """The same, with what to do about it."""
+        cause = failure.__cause__
+        full = isinstance(cause, OSError) and cause.errno in (ENOSPC, EDQUOT)
+        mend = "free some space" if full else "mend that"
+        where = clean_text(str(self.writer.directory), 200)
+        return RecordingFailed(f"{failure}; {where} is not whole: remove it, {mend} and import again")
 
     def _head(self) -> Iterator[HeadLine]:
         yield INSTRUMENTS, NO_CONN, self.instruments

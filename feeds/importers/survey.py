@@ -16,6 +16,7 @@ from feeds.importers.lines import FRAME, REST, SENT, Damage, Item
 from feeds.importers.places import place_of, topics_in_url, topics_sent
 from feeds.model import Instrument, InstrumentId, Ns, Stream, VenueId
 from feeds.recognise import ARBTOP, CRYPTOFEED, CRYPTOFEED_RAW, HFTBACKTEST, Format, format_of
+from feeds.recording.damage import DAY_NS
 from feeds.recording.format import NO_CONN, Answer, Opened
 from feeds.text import clean_text
 from feeds.venue import Venue
@@ -115,6 +116,7 @@ class Survey:
         self._connect()
         if not self.connections:
             raise InputError(f"{_names(file.path for file in self.files)}: no message of a market data connection in it")
+        self._refuse_days_between()
         self.damage.closed = True
         stamps = [file.start_ns for file in self.files if file.start_ns]
         self.start_ns: Ns = min(stamps)
@@ -340,6 +342,20 @@ class Survey:
                 name = f"{base}-{count}"
             self.connections[name] = Connection(name, chain)
 
+    def _refuse_days_between(self) -> None:
+        """Captures of different days are no one run: a replay would sit through the days between them."""
+        links = sorted(
+            (link for connection in self.connections.values() for link in connection.links), key=lambda link: link.start_ns
+        )
+        last = links[0]
+        for link in links:
+            away_ns = link.start_ns - last.end_ns
+            if away_ns > DAY_NS and link.file is not last.file:
+                first, second = _told_apart(last.file.path, link.file.path)
+                raise InputError(f"{first} ends {away_ns / DAY_NS:.1f} days before {second} begins: import them separately")
+            if link.end_ns > last.end_ns:
+                last = link
+
     def _asker(self, venue: VenueId, market: str, native: str) -> str:
         """The connection that a book snapshot belongs to."""
         fitting = [
@@ -358,6 +374,12 @@ def _follows(link: Link, last: Link) -> bool:
         and link.file is not last.file
         and last.end_ns <= link.start_ns
     )
+
+
+def _told_apart(one: Path, other: Path) -> tuple[str, str]:
+    """Two files as the user knows them: by name, where the names differ."""
+    paths = (one, other) if one.name == other.name else (Path(one.name), Path(other.name))
+    return clean_text(str(paths[0]), 200), clean_text(str(paths[1]), 200)
 
 
 def _widen(file: File, at: Ns) -> None:

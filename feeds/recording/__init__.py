@@ -8,7 +8,8 @@ A recording is a directory of segments `000001.log`, `000002.log`, ... A segment
     ...
 
 The first `head` lines after the header restate the present (instruments, open connections, books), so that a segment can be read
-alone. A finished segment is gzip, one member a MiB of text, each ending at a line end, beside an index `000001.idx`.
+alone. A finished segment is gzip, one member a MiB of text, each ending at a line end, beside an index `000001.idx`: a JSON list
+of [time of the first line, byte] for each member, then of [time, kind, conn, payload] for each line of kind `i`, `o` and `c`.
 """
 
 from feeds.recording.format import (

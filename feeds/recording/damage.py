@@ -10,10 +10,15 @@ from feeds.model import SECOND, Ns
 from feeds.recording.format import Record
 
 DAY_NS: Final[Ns] = 86_400 * SECOND
-LEAP_NS: Final[Ns] = 31 * DAY_NS
-"""A machine may sleep for days; lines that agree on a leap beyond this are still not believed."""
+YEAR_2015_NS: Final[Ns] = 1_420_070_400 * SECOND
 YEAR_2100_NS: Final[Ns] = 4_102_444_800 * SECOND
+AGREEING: Final = 3
+"""So many lines in a row make a leap ahead believed: a machine may sleep, but three damaged times do not agree."""
+CHAINS: Final = 3
+"""How many guesses of the true time are followed at once."""
 DAMAGE_KEPT: Final = 1000
+COST: Final = "books wait for their next snapshot"
+"""What a lost piece costs: every connection begins anew after it."""
 
 
 class Losses:
@@ -21,19 +26,29 @@ class Losses:
 
     def __init__(self, name: str, out: dict[str, None]) -> None:
         self.any = False
+        self.missed = 0
+        """Lines left out since the last good one; its reader sets it back."""
         self.place = ""
         """Where line numbers count from, when not from the start of the file."""
         self._name = name
         self._out = out
         self._run: tuple[int, int, str] | None = None
+        self._cost = ""
 
     def line(self, number: int, why: str) -> None:
         self.any = True
+        self.missed += 1
         if self._run is not None and self._run[1] + 1 == number and self._run[2] == why:
             self._run = (self._run[0], number, why)
             return
         self.finish()
         self._run = (number, number, why)
+
+    def cost(self) -> None:
+        """The lines left out last are a piece whose loss costs the books."""
+        if self._run is not None:
+            self._cost = f"; {COST}"
+            self.finish()
 
     def say(self, what: str) -> None:
         self.finish()
@@ -46,7 +61,8 @@ class Losses:
         first, last, why = self._run
         self._run = None
         place = f"line {first}" if first == last else f"lines {first} to {last}"
-        self._add(f"{self._name} {place}{self.place}: {why}; left out")
+        self._add(f"{self._name} {place}{self.place}: {why}; left out{self._cost}")
+        self._cost = ""
 
     def _add(self, text: str) -> None:
         if len(self._out) < DAMAGE_KEPT:
@@ -56,16 +72,21 @@ class Losses:
 
 
 class Order:
-    """Decides which of two lines is wrong when time goes back or leaps ahead: the next line does, by what it follows."""
+    """Decides which lines are wrong when time goes back or leaps ahead: those after them do, by what they follow."""
 
     def __init__(self) -> None:
         self.pending: Record | None = None
-        self.rival: Record | None = None
-        self.rival_line = 0
+        self.chains: list[list[tuple[Record, int]]] = []
+        """Lines (with their numbers) that contradict the pending one: each list agrees in itself."""
 
-    def settle(self, floor: Ns, pending: Record | None, record: Record, line: int, losses: "Losses") -> list[Record]:
+    @property
+    def held(self) -> tuple[Record | None, ...]:
+        """Everything that has been read and not handed out."""
+        return (self.pending, *(record for chain in self.chains for record, _ in chain))
+
+    def settle(self, floor: Ns, pending: Record | None, record: Record, line: int, losses: Losses) -> list[Record]:
         """What is certain now, in order. `floor` is the last time handed out, `pending` the record held back until now."""
-        at, rival = record.recv_ns, self.rival
+        at = record.recv_ns
         self.pending = pending
         if pending is None:
             if 0 <= at < YEAR_2100_NS:
@@ -74,36 +95,57 @@ class Order:
                 losses.line(line, "its time is none")
             return []
         if 0 <= at - pending.recv_ns <= DAY_NS:
-            if rival is not None:
-                losses.line(self.rival_line, self.reason())
-            self.pending, self.rival = record, None
+            self.drop(losses)
+            self.pending = record
             return [pending]
-        if rival is None:
-            if at < floor:
-                losses.line(line, "its time goes back")
-            else:
-                self.rival, self.rival_line = record, line
+        ahead = at > pending.recv_ns
+        if at < floor or (ahead and not _believable(floor, at)):
+            losses.line(line, _why(ahead))
             return []
-        if not 0 <= at - rival.recv_ns <= DAY_NS:
-            losses.line(line, "its time fits neither line before it")
-            return []
-        leap = rival.recv_ns - pending.recv_ns
-        if leap > LEAP_NS and floor >= 0:
-            losses.line(self.rival_line, "its time leaps ahead by more than a month")
-            self.rival, self.rival_line = record, line
-            return []
-        self.pending, self.rival = record, None
-        if leap > 0 and floor >= 0:
-            losses.say(f"line {self.rival_line}: time leaps ahead by {leap / DAY_NS:.1f} days; kept")
-            return [pending, rival]
-        losses.line(self.rival_line - 1, f"its time, {_utc(pending.recv_ns)}, does not fit the lines after it")
-        return [rival]
+        for chain in self.chains:
+            if chain[-1][0].recv_ns <= at <= chain[0][0].recv_ns + DAY_NS:
+                chain.append((record, line))
+                return self._decide(floor, pending, chain, losses)
+        self.chains.append([(record, line)])
+        if len(self.chains) > CHAINS:
+            self._leave_out(self.chains.pop(0), losses)
+        return []
 
-    def reason(self) -> str:
-        """Why the rival is left out."""
-        if self.pending is not None and self.rival is not None and self.rival.recv_ns > self.pending.recv_ns:
-            return "its time leaps ahead by more than a day"
-        return "its time goes back"
+    def drop(self, losses: Losses) -> None:
+        """The pending line is right and all that contradict it are wrong."""
+        self._leave_out([entry for chain in self.chains for entry in chain], losses)
+        self.chains.clear()
+
+    def _decide(self, floor: Ns, pending: Record, chain: list[tuple[Record, int]], losses: Losses) -> list[Record]:
+        """Whether lines that agree with each other are right, and then whether the pending one is, too."""
+        first, line = chain[0]
+        leap = first.recv_ns - pending.recv_ns
+        slept = leap > 0 and floor >= 0
+        if slept and len(chain) < AGREEING:
+            return []
+        self.chains.remove(chain)
+        self.drop(losses)
+        self.pending = chain[-1][0]
+        settled = [record for record, _ in chain[:-1]]
+        if slept:
+            losses.say(f"line {line}: time leaps ahead by {leap / DAY_NS:.1f} days; kept")
+            return [pending, *settled]
+        losses.line(line - 1, f"its time, {_utc(pending.recv_ns)}, does not fit the lines after it")
+        return settled
+
+    def _leave_out(self, entries: list[tuple[Record, int]], losses: Losses) -> None:
+        pending = self.pending
+        for record, line in sorted(entries, key=lambda entry: entry[1]):
+            losses.line(line, _why(pending is not None and record.recv_ns > pending.recv_ns))
+
+
+def _believable(floor: Ns, at: Ns) -> bool:
+    """Whether a time can be true that lies more than a day ahead. The first line of all (`floor` < 0) may be the wrong one."""
+    return (YEAR_2015_NS <= at or floor < 0) and at < YEAR_2100_NS
+
+
+def _why(ahead: bool) -> str:
+    return "its time leaps ahead by more than a day" if ahead else "its time goes back"
 
 
 def _utc(at: Ns) -> str:

@@ -22,6 +22,8 @@ NO_CONN: Final = "-"
 OPEN, CLOSE, TEXT, BINARY, ANSWER, INSTRUMENTS, PROBE, USER, CHECKPOINT = "o", "c", "t", "b", "h", "i", "k", "u", "s"
 HEAD_KINDS: Final = frozenset({INSTRUMENTS, OPEN, CHECKPOINT})
 """What a segment's head is made of."""
+TOLD_KINDS: Final = frozenset({INSTRUMENTS, OPEN, CLOSE})
+"""What a segment's index repeats: without these, nothing that is left of a damaged segment can be used."""
 
 
 class Record(NamedTuple):
@@ -114,6 +116,11 @@ _DECODERS: Mapping[str, Callable[[bytes], object]] = {
     CHECKPOINT: msgspec.json.Decoder(Checkpoint).decode,
 }
 JSON_KINDS: Final = frozenset(_DECODERS)
+
+
+def is_token(conn: str) -> bool:
+    """Whether a connection can have this name."""
+    return 0 < len(conn) <= 64 and conn.isascii() and conn.isprintable() and " " not in conn
 
 
 def decode(kind: str, payload: bytes) -> object:

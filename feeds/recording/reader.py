@@ -1,8 +1,8 @@
 """Reads a recording, whole or damaged. What cannot be read is left out and named; everything before and after it is kept.
 
 Damage is expected (a killed process, a full disk, a copy that was cut off), so nothing here trusts a byte: a member that does not
-decompress is skipped, so is a line that is no record, so is a time that its neighbours contradict. Only a path that holds no
-recording at all is an error. Rules: DESIGN 3 "Recording", reliability 2 (26).
+decompress is skipped, so is a line that is no record, so is a time that its neighbours contradict. What follows a lost piece
+begins anew (`holes`). Only a path that holds no recording at all is an error. Rules: DESIGN 3 "Recording", reliability 2 (26).
 
 The loop over lines is the replay's hot path: measured 0.8 us a line of 1 kB, from a plain file, splitting included.
 """
@@ -11,15 +11,17 @@ import base64
 import binascii
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from feeds.errors import DECODE_ERRORS, InputError
 from feeds.model import Ns
 from feeds.recognise import ARBTOP, format_of
 from feeds.recording.damage import DAY_NS, Losses, Order
-from feeds.recording.format import BINARY, HEAD_KINDS, JSON_KINDS, TEXT, Header, Record, decode
-from feeds.recording.segments import KINDS, LONGEST, Block, Segment, blocks, last_ns, open_segment
+from feeds.recording.format import BINARY, HEAD_KINDS, JSON_KINDS, OPEN, TEXT, TOLD_KINDS, Header, Record, decode, is_token
+from feeds.recording.holes import Holes
+from feeds.recording.segments import KINDS, LONGEST, Block, Segment, blocks, last_ns, open_segment, told_lines
+from feeds.session import SILENCE_MIN_NS
 from feeds.text import clean_text
 
 _NAME = re.compile(r"(\d{6})\.log(\.gz)?")
@@ -63,14 +65,15 @@ class Recording:
     def records(self, start_ns: Ns | None = None) -> Iterator[Record]:
         """Records in receive order, from the head of the last segment that starts at or before `start_ns`.
 
-        Heads of later segments are skipped, except after damage: there they bring back what was lost. Frames of kind `b` come out
+        Heads of later segments are skipped, except after damage: there they bring back what was lost. After a lost piece within a
+        segment, records are put in that close every open connection (code `LOST`) and open it again. Frames of kind `b` come out
         as kind `t`.
         """
         return self._read(self._first(start_ns))
 
     def _read(self, segments: tuple[Segment, ...]) -> Iterator[Record]:
         conns: dict[bytes, str] = {}
-        order = Order()
+        order, holes = Order(), Holes()
         pending: Record | None = None
         last = floor = -1
         calm = False
@@ -80,16 +83,30 @@ class Recording:
         number = segments[0].number if segments else 0
         for segment in segments:
             losses = Losses(segment.path.name, self._damage)
+            order.pending = pending
             if segment.number != number:
                 losses.say(f"segment {number:06d} is missing before it")
                 losses.any = False  # this one's head makes up for it
-                fresh = True
+                holes.lost(segment, order.held)
+                calm, fresh = False, True
             number = segment.number + 1
-            skip = _head_skip(segment) if not fresh else None
-            fresh = False
+            head = _Head(segment)
             for block in blocks(segment, losses):
-                if skip is not None:
-                    skip(block)
+                order.pending = pending
+                if not block.whole:
+                    if block.lines and pending is None and not told_lines(segment):
+                        losses.say("does not tell what was open before that: messages are ignored up to the next segment")
+                    holes.lost(segment, order.held)
+                    head.left = 0
+                    calm = False
+                elif head.left and (restating := head.take(block)):
+                    if not fresh:
+                        block.lines = block.lines[len(restating) :]
+                        block.first += len(restating)
+                    elif not head.told:
+                        head.told = True
+                        holes.restated(order.held, _opens(restating))
+                        calm = False
                 at_line = block.first - 1
                 for line in block.lines:
                     at_line += 1
@@ -101,27 +118,42 @@ class Recording:
                             record = new(Record, (at, "t", token, payload))
                         else:
                             record = new(Record, (at, *_typed(kind, token, payload)))
+                            calm = False
                     except (ValueError, binascii.Error, *DECODE_ERRORS) as error:
                         losses.line(at_line, _why(line, error))
+                        calm = False
                         continue
                     if calm and 0 <= at - last <= day:
                         yield pending  # type: ignore[misc]  # calm means there is one
                         pending = record
                         floor, last = last, at
                         continue
-                    for settled in order.settle(floor, pending, record, at_line, losses):
-                        yield settled
-                        floor = settled[0]
-                    pending, calm = order.pending, order.rival is None
+                    order.pending = pending
+                    held = order.held
+                    if losses.missed and pending is not None and (losses.missed > 1 or at - last >= SILENCE_MIN_NS):
+                        _lines_lost(holes, segment, held, losses)
+                    settled = order.settle(floor, pending, record, at_line, losses)
+                    pending = order.pending
+                    if pending is record:
+                        if losses.missed > 1:
+                            _lines_lost(holes, segment, held, losses)
+                        losses.missed = 0
+                    for one in settled:
+                        yield from holes.mend(floor, one)
+                        yield one
+                        holes.seen(one)
+                        floor = one[0]
                     if pending is not None:
                         last = pending[0]
+                        calm = not (order.chains or holes.waiting or pending[1] in TOLD_KINDS)
             losses.finish()
             fresh = losses.any
         if pending is not None:
+            yield from holes.mend(floor, pending)
             yield pending
-        if order.rival is not None and segments:
+        if order.chains:
             losses = Losses(segments[-1].path.name, self._damage)
-            losses.line(order.rival_line, order.reason())
+            order.drop(losses)
             losses.finish()
 
     def _first(self, start_ns: Ns | None) -> tuple[Segment, ...]:
@@ -167,7 +199,7 @@ def _typed(kind: bytes, conn: str, payload: bytes) -> tuple[str, str, bytes]:
 def _conn(known: dict[bytes, str], conn: bytes) -> str:
     """A connection token as text, remembered. Raises `ValueError` for what is none."""
     text = conn.decode("ascii")
-    if not text or not text.isprintable() or len(text) > 64:
+    if not is_token(text):
         raise ValueError("conn")
     if len(known) > 10_000:
         known.clear()
@@ -188,26 +220,44 @@ def _why(line: bytes, error: Exception) -> str:
     return f"the JSON of its kind {parts[1].decode()} is damaged"
 
 
-def _head_skip(segment: Segment) -> Callable[[Block], None]:
-    """Takes the restating lines off the first block of a segment that is not the first one read."""
-    left = segment.header.head if segment.header is not None else LONGEST
-    start = b"%d " % segment.start_ns
+class _Head:
+    """The restating lines that a segment begins with."""
 
-    def skip(block: Block) -> None:
-        nonlocal left
+    def __init__(self, segment: Segment) -> None:
+        self.left = segment.header.head if segment.header is not None else LONGEST
+        """How many are still to come, at most."""
+        self.told = False
+        self._known = segment.header is not None
+        self._start = b"%d " % segment.start_ns
+
+    def take(self, block: Block) -> list[bytes]:
+        """Those at the beginning of a block."""
         taken = 0
         for line in block.lines:
             kind = line.split(b" ", 2)[1:2]
-            known = segment.header is not None or line.startswith(start)
-            if not left or not known or not kind or KINDS.get(kind[0]) not in HEAD_KINDS:
-                left = 0
+            known = self._known or line.startswith(self._start)
+            if taken == self.left or not known or not kind or KINDS.get(kind[0]) not in HEAD_KINDS:
+                self.left = taken
                 break
-            left -= 1
             taken += 1
-        block.lines = block.lines[taken:]
-        block.first += taken
+        self.left -= taken
+        return block.lines[:taken]
 
-    return skip
+
+def _opens(head: list[bytes]) -> list[str]:
+    """The connections that a head opens."""
+    parts = [line.split(b" ", 3) for line in head]
+    return [part[2].decode("ascii", "replace") for part in parts if len(part) == 4 and KINDS.get(part[1]) == OPEN]
+
+
+def _lines_lost(holes: Holes, segment: Segment, before: tuple[Record | None, ...], losses: Losses) -> None:
+    """Lines left out that may have been more than one frame, or that leave a silence at which a link would be given up.
+
+    Of a single line nothing is made: where it was a frame, the venue's sequence rule finds out.
+    """
+    holes.lost(segment, before)
+    if holes.open:
+        losses.cost()
 
 
 def _what_else(path: Path, files: list[Path]) -> str:

@@ -17,8 +17,20 @@ from msgspec import Struct
 from feeds.errors import DECODE_ERRORS, InputError
 from feeds.model import Ns
 from feeds.recognise import GZIP_MAGIC
-from feeds.recording.damage import DAY_NS, Losses
-from feeds.recording.format import BINARY, JSON_KINDS, SIGNATURE, TEXT, VERSION, Header
+from feeds.recording.damage import COST, DAY_NS, Losses
+from feeds.recording.format import (
+    BINARY,
+    JSON_KINDS,
+    NO_CONN,
+    SIGNATURE,
+    TEXT,
+    TOLD_KINDS,
+    VERSION,
+    Header,
+    Record,
+    decode,
+    is_token,
+)
 from feeds.text import clean_text
 
 BLOCK_BYTES: Final = 1 << 20
@@ -32,7 +44,19 @@ KINDS: Final = {kind.encode(): kind for kind in (TEXT, BINARY, *sorted(JSON_KIND
 _MEMBER = b"\x1f\x8b\x08\x00"
 _VERSION = re.compile(rb"arbtop-recording (\d{1,9})")
 _header = msgspec.json.Decoder(Header).decode
-_index = msgspec.json.Decoder(list[tuple[Ns, int]]).decode
+
+
+class IndexEntry(Struct, frozen=True, array_like=True):
+    """One entry of a segment's index: of a member (time of its first line, byte where it begins), or, after all of those, of a
+    line that tells instruments or connections (time, kind, conn, payload)."""
+
+    recv_ns: Ns
+    what: int | str
+    conn: str = NO_CONN
+    payload: str = ""
+
+
+_index = msgspec.json.Decoder(list[IndexEntry]).decode
 
 
 class Segment(Struct, frozen=True):
@@ -52,6 +76,8 @@ class Block(Struct, gc=False):
     lines: list[bytes]
     first: int
     """Line number of the first."""
+    whole: bool = True
+    """False: a piece before it is lost. Without lines: the piece at the end of the file is."""
 
 
 def open_segment(number: int, path: Path) -> Segment | None:
@@ -110,7 +136,7 @@ def last_ns(segment: Segment) -> Ns:
             break
         else:
             for _, text in _text(segment.path, Losses("", {})):
-                tail = text
+                tail = text or tail
     else:
         with segment.path.open("rb") as file:
             size = file.seek(0, 2)
@@ -119,13 +145,34 @@ def last_ns(segment: Segment) -> Ns:
     return _steady(map(_stamp, reversed(tail[: tail.rfind(b"\n") + 1].split(b"\n"))), -1) or segment.start_ns
 
 
+def told_lines(segment: Segment) -> list[Record]:
+    """The lines that tell instruments and connections, its head's among them, as the segment's index repeats them."""
+    found: list[Record] = []
+    for entry in _entries(segment.path):
+        if entry.what in TOLD_KINDS and is_token(entry.conn):
+            record = Record(entry.recv_ns, str(entry.what), entry.conn, entry.payload.encode())
+            try:
+                decode(record.kind, record.payload)
+            except DECODE_ERRORS:
+                continue
+            found.append(record)
+    return found
+
+
 def _offsets(path: Path, data: bytes) -> list[int]:
     """Where the index says that members begin, as far as the file agrees."""
+    offsets = [entry.what for entry in _entries(path) if isinstance(entry.what, int)]
+    return [offset for offset in offsets if 0 <= offset < len(data) and data.startswith(_MEMBER, offset)]
+
+
+def _entries(path: Path) -> list[IndexEntry]:
+    """The index of a compressed segment; nothing where there is none that can be read."""
+    if path.suffix != ".gz":
+        return []
     try:
-        pairs = _index(path.with_name(path.name.removesuffix(".log.gz") + ".idx").read_bytes())
+        return _index(path.with_name(path.name.removesuffix(".log.gz") + ".idx").read_bytes())
     except (OSError, *DECODE_ERRORS):
         return []
-    return [offset for _, offset in pairs if 0 <= offset < len(data) and data.startswith(_MEMBER, offset)]
 
 
 def blocks(segment: Segment, losses: Losses) -> Iterator[Block]:
@@ -155,13 +202,15 @@ def blocks(segment: Segment, losses: Losses) -> Iterator[Block]:
             elif not _stamp(lines[0]):
                 del lines[:1]
                 number = 2
-        if len(carry) > LONGEST:
-            losses.line(number + len(lines), f"it is longer than {LONGEST >> 20} MiB")
-            carry = b""
-        yield Block(lines, number)
+        yield Block(lines, number, whole)
         number += len(lines)
+        if len(carry) > LONGEST:
+            losses.line(number, f"it is longer than {LONGEST >> 20} MiB")
+            carry = b""
+            yield Block([], number, False)
     if carry:
         losses.line(number, "it is cut off")
+        yield Block([], number, False)
 
 
 def _readable(path: Path, losses: Losses) -> Iterator[tuple[bool, bytes]]:
@@ -172,10 +221,11 @@ def _readable(path: Path, losses: Losses) -> Iterator[tuple[bool, bytes]]:
         yield from _text(path, losses)
     except OSError as error:
         losses.say(f"cannot be read on: {(error.strerror or 'error').lower()}")
+        yield False, b""
 
 
 def _text(path: Path, losses: Losses, block: int = BLOCK_BYTES) -> Iterator[tuple[bool, bytes]]:
-    """Pieces of a segment's text. False beside a piece: something before it is lost."""
+    """Pieces of a segment's text. False beside a piece: something before it is lost; an empty piece then ends the file."""
     with path.open("rb") as file:
         if path.suffix != ".gz":
             while data := file.read(block):
@@ -183,6 +233,7 @@ def _text(path: Path, losses: Losses, block: int = BLOCK_BYTES) -> Iterator[tupl
             return
         if not file.seek(0, 2):
             losses.say("is empty")
+            yield False, b""
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data_map:
             yield from _members(data_map, losses)
@@ -211,7 +262,7 @@ def _members(data: mmap.mmap, losses: Losses) -> Iterator[tuple[bool, bytes]]:
         text = b"".join(pieces)
         if good and unpacker.eof:
             if lost_at >= 0:
-                losses.say(f"byte {lost_at}: a damaged piece; left out up to byte {at}, where reading goes on")
+                losses.say(f"byte {lost_at}: a damaged piece; left out up to byte {at}, where reading goes on; {COST}")
                 lost_at, whole = -1, False
             yield whole, text
             whole = True
@@ -221,9 +272,11 @@ def _members(data: mmap.mmap, losses: Losses) -> Iterator[tuple[bool, bytes]]:
         if good and follow < 0 and text and lost_at < 0:
             losses.say(f"byte {at}: the file is cut off inside a member; the whole lines before the cut are kept")
             yield whole, text
+            yield False, b""
             return
         if lost_at < 0:
             lost_at = at
         at = follow if follow >= 0 else end
     if lost_at >= 0:
         losses.say(f"byte {lost_at}: a damaged piece; left out up to the end of the file")
+        yield False, b""

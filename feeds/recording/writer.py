@@ -18,7 +18,7 @@ import msgspec
 
 from feeds.errors import InputError
 from feeds.model import SECOND, Ns
-from feeds.recording.format import BINARY, SIGNATURE, TEXT, VERSION, Header, HeadLine, RecordingFailed
+from feeds.recording.format import BINARY, SIGNATURE, TEXT, TOLD_KINDS, VERSION, Header, HeadLine, RecordingFailed, is_token
 from feeds.text import clean_text
 
 SEGMENT_BYTES: int = 64 << 20
@@ -86,6 +86,7 @@ class RecordingWriter:
         if b"\n" in payload:
             raise ValueError(f"a payload of kind {kind} with a line feed")
         self._line(recv_ns, kind, conn, payload)
+        self._tell(self._last_ns, kind, conn, payload)
 
     def flush(self) -> None:
         """Hand what is buffered to the operating system."""
@@ -135,7 +136,7 @@ class RecordingWriter:
     def _put(self, recv_ns: Ns, kind: str, conn: str, payload: bytes) -> None:
         prefix = self._prefixes.get(kind + conn)
         if prefix is None:
-            if not conn or not conn.isascii() or not conn.isprintable() or " " in conn or len(conn) > 64:
+            if not is_token(conn):
                 raise ValueError(f"{conn!r} is no connection token")
             prefix = self._prefixes[kind + conn] = f" {kind} {conn} ".encode()
         line = b"%d%b%b\n" % (recv_ns, prefix, payload)
@@ -163,7 +164,13 @@ class RecordingWriter:
         self._buffer_ns = self._flush_ns = recv_ns
         for kind, conn, payload in lines:
             self._put(recv_ns, kind, conn, payload)
+            self._tell(recv_ns, kind, conn, payload)
         return True
+
+    def _tell(self, recv_ns: Ns, kind: str, conn: str, payload: bytes) -> None:
+        """Repeat in the index what no piece of the segment can be used without."""
+        if kind in TOLD_KINDS and self._segment is not None:
+            self._segment.told.append((recv_ns, kind, conn, payload.decode("utf-8", "replace")))
 
     def _end_segment(self) -> None:
         segment = self._segment
@@ -191,6 +198,7 @@ class RecordingWriter:
 
     def _fail(self, error: OSError) -> None:
         self.failure = RecordingFailed(f"{_shown(self.directory)}: recording stopped: {_reason(error)}")
+        self.failure.__cause__ = error
         self._buffer.clear()
         self._buffered = 0
 
@@ -210,6 +218,8 @@ class _Segment:
         self._index_path = directory / f"{number:06d}.idx"
         self.size = 0
         self.member_size = 0
+        self.told: list[tuple[Ns, str, str, str]] = []
+        """What the index repeats: complete when `finish` reads it."""
         self._member_ns: Ns = 0
         self._member: list[bytes] = []
         self._index: list[tuple[Ns, int]] = []
@@ -272,7 +282,7 @@ class _Segment:
         os.fsync(self._packed_fd)
         index_fd = os.open(self._temporary(self._index_path), _NEW_FILE, 0o600)
         try:
-            _write_all(index_fd, msgspec.json.encode(self._index))
+            _write_all(index_fd, msgspec.json.encode([*self._index, *self.told]))
             os.fsync(index_fd)
         finally:
             os.close(index_fd)

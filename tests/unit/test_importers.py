@@ -2,7 +2,11 @@
 
 import gzip
 import json
+import os
+import resource
+import shutil
 from collections.abc import Iterable
+from errno import ENOSPC
 from pathlib import Path
 
 import msgspec
@@ -16,7 +20,7 @@ from feeds.importers.instruments import shipped
 from feeds.importers.lines import seconds_ns
 from feeds.importers.places import place_of
 from feeds.model import Channel, Contract, Instrument, Kind, Stream
-from feeds.recording import LOST, Answer, Closed, Opened, Record, Recording, decode, encode
+from feeds.recording import LOST, Answer, Closed, Opened, Record, Recording, RecordingFailed, decode, encode
 from feeds.venue import Checkpoint, Listener
 from feeds.venues import VENUES
 
@@ -568,6 +572,60 @@ def test_an_import_does_not_write_into_a_directory_that_holds_something(tmp_path
 
 class Silent(Listener):
     """Hears and does nothing."""
+
+
+DAY = 86_400 * 1000 * MS
+
+
+def test_captures_of_different_days_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    put(tmp_path / "in/monday.gz", a_lines((AT, trade()), (AT + 60_000 * MS, trade(number=2))))
+    put(tmp_path / "in/thursday.gz", a_lines((AT + 3 * DAY + 60_000 * MS, trade(number=3))))
+    with pytest.raises(InputError) as caught:
+        run(tmp_path, tmp_path / "in")
+    assert str(caught.value) == "monday.gz ends 3.0 days before thursday.gz begins: import them separately"
+    assert not (tmp_path / "rec").exists()
+
+
+def test_captures_of_one_name_that_lie_apart_are_told_apart_by_their_paths(tmp_path: Path) -> None:
+    one = put(tmp_path / "a/x.gz", a_lines((AT, trade())))
+    other = put(tmp_path / "b/x.gz", a_lines((AT + 2 * DAY, trade("ethusdt"))))
+    with pytest.raises(InputError, match=f"{one} ends 2.0 days before {other} begins"):
+        run(tmp_path, other, one)
+
+
+def test_files_less_than_a_day_apart_or_bridged_by_another_are_one_import(tmp_path: Path) -> None:
+    put(tmp_path / "in/a.gz", a_lines((AT, trade())))
+    put(tmp_path / "in/b.gz", a_lines((AT + DAY, trade(number=2))))
+    put(
+        tmp_path / "in/c.gz", a_lines((AT + 1, trade("ethusdt")), (AT + DAY // 2, trade("ethusdt")), (AT + DAY, trade("ethusdt")))
+    )
+    put(tmp_path / "in/d.gz", a_lines((AT + 2 * DAY, trade(number=3))))
+    report, _ = run(tmp_path, tmp_path / "in")
+    assert report.frames == 6
+
+
+def test_an_import_that_the_disk_ends_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = put(tmp_path / "x", a_lines(*((AT + number, trade(number=number)) for number in range(2000))))
+    directory = tmp_path / "rec"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(RecordingFailed) as caught:
+            run(tmp_path, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    rest = f"{directory} is not whole: remove it, mend that and import again"
+    assert str(caught.value) == f"{directory}: recording stopped: file too large; {rest}"
+
+    def full(fd: int, data: bytes) -> None:
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+    shutil.rmtree(directory)
+    monkeypatch.setattr("feeds.recording.writer._write_all", full)
+    with pytest.raises(RecordingFailed) as caught:
+        run(tmp_path, path)
+    rest = f"{directory} is not whole: remove it, free some space and import again"
+    assert str(caught.value) == f"{directory}: recording stopped: no space left on device; {rest}"
 
 
 def test_an_import_is_the_same_bytes_each_time(tmp_path: Path) -> None:

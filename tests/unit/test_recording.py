@@ -16,6 +16,7 @@ from feeds.errors import InputError
 from feeds.health import Probe
 from feeds.model import SECOND, Contract, Instrument, Kind
 from feeds.recording import (
+    LOST,
     Answer,
     Closed,
     Header,
@@ -257,12 +258,19 @@ def test_start_and_end_are_known_without_reading_everything(tmp_path: Path) -> N
     assert Recording(path).end_ns == frame(299).recv_ns
 
 
+def member_offsets(path: Path) -> list[int]:
+    """Where the members of the first segment begin."""
+    return [entry[1] for entry in msgspec.json.decode((path / "000001.idx").read_bytes()) if len(entry) == 2]
+
+
 def test_the_index_says_where_each_member_begins(tmp_path: Path) -> None:
     path = rolled(tmp_path, segment_bytes=1 << 20)
     data = (path / "000001.log.gz").read_bytes()
     index = msgspec.json.decode((path / "000001.idx").read_bytes())
-    assert len(index) > 5
-    for position, (recv_ns, offset) in enumerate(index):
+    members = [entry for entry in index if len(entry) == 2]
+    assert len(members) > 5
+    assert index[: len(members)] == members
+    for position, (recv_ns, offset) in enumerate(members):
         text = zlib.decompressobj(31).decompress(data[offset:])
         first = text.split(b"\n")[0 if position else 2]
         assert int(first.split(b" ")[0]) == recv_ns
@@ -300,7 +308,7 @@ def test_one_corrupt_byte_loses_one_member(tmp_path: Path) -> None:
     path = rolled(tmp_path, segment_bytes=1 << 20)
     file = path / "000001.log.gz"
     data = file.read_bytes()
-    offsets = [offset for _, offset in msgspec.json.decode((path / "000001.idx").read_bytes())] + [len(data)]
+    offsets = [*member_offsets(path), len(data)]
     for member in range(len(offsets) - 1):
         lost = numbers_of(zlib.decompressobj(31).decompress(data[offsets[member] :]))
         for place in (
@@ -325,7 +333,7 @@ def test_a_member_is_found_again_without_the_index(tmp_path: Path) -> None:
     path = rolled(tmp_path, segment_bytes=1 << 20)
     file = path / "000001.log.gz"
     data = file.read_bytes()
-    _, (_, second), (_, third), *_ = msgspec.json.decode((path / "000001.idx").read_bytes())
+    _, second, third, *_ = member_offsets(path)
     (path / "000001.idx").unlink()
     file.write_bytes(data[: second + 20] + b"inserted" + data[second + 20 :])
     lost = numbers_of(zlib.decompressobj(31).decompress(data[second:third]))
@@ -337,7 +345,7 @@ def test_a_truncated_file_keeps_all_whole_lines_before_the_cut(tmp_path: Path) -
     file = path / "000001.log.gz"
     data = file.read_bytes()
     text = gzip.decompress(data)
-    offsets = [offset for _, offset in msgspec.json.decode((path / "000001.idx").read_bytes())]
+    offsets = member_offsets(path)
     edges = [offset + step for offset in offsets[1:4] for step in (-9, -1, 0, 1, 9, 10, 11, 60)]
     for cut in [*edges, len(data) - 1, len(data) - 8, len(data) - 9, len(data) - 20]:
         file.write_bytes(data[:cut])
@@ -446,11 +454,183 @@ def test_a_machine_that_slept_for_two_days_is_believed(tmp_path: Path) -> None:
     assert damage == ["000001.log line 6: time leaps ahead by 2.0 days; kept"]
 
 
-def test_lines_from_another_year_are_not_believed(tmp_path: Path) -> None:
-    shifted = [Record(record.recv_ns + 400 * DAY, *record[1:]) for record in map(frame, range(3, 6))]
+@pytest.mark.parametrize("days", [32, 400, 20_000])
+def test_what_follows_a_silence_of_months_is_not_lost(tmp_path: Path, days: int) -> None:
+    shifted = [Record(record.recv_ns + days * DAY, *record[1:]) for record in map(frame, range(3, 8))]
     records, damage = read(plain(tmp_path / "rec", [line(record) for record in [*map(frame, range(3)), *shifted]]))
-    assert records == list(map(frame, range(3)))
-    assert damage
+    assert records == [*map(frame, range(3)), *shifted]
+    assert damage == [f"000001.log line 6: time leaps ahead by {days}.0 days; kept"]
+
+
+@pytest.mark.parametrize("days", [-4_000, 40_000])
+def test_times_before_2015_or_after_2099_are_not_believed_though_they_agree(tmp_path: Path, days: int) -> None:
+    early = [Record(record.recv_ns - 5_000 * DAY, *record[1:]) for record in map(frame, range(3))]
+    start = early if days < 0 else list(map(frame, range(3)))
+    shifted = [Record(record.recv_ns + days * DAY, *record[1:]) for record in map(frame, range(3, 9))]
+    records, damage = read(plain(tmp_path / "rec", [line(record) for record in [*start, *shifted]]))
+    assert records == start
+    assert damage == ["000001.log lines 6 to 11: its time leaps ahead by more than a day; left out"]
+
+
+def test_two_damaged_times_that_agree_do_not_take_the_rest_along(tmp_path: Path) -> None:
+    good = [frame(number) for number in range(8)]
+    late = [b"%d t a {}\n" % (frame(number).recv_ns + 300 * DAY) for number in (3, 4)]
+    records, damage = read(plain(tmp_path / "rec", [*map(line, good[:3]), *late, *map(line, good[3:])]))
+    assert records == good
+    assert damage == ["000001.log lines 6 to 7: its time leaps ahead by more than a day; left out"]
+
+
+def test_damaged_times_around_a_true_leap_lose_only_themselves(tmp_path: Path) -> None:
+    good = [frame(number) for number in range(4)]
+    later = [Record(record.recv_ns + 40 * DAY, *record[1:]) for record in map(frame, range(4, 10))]
+    wrong = [b"%d t a {}\n" % (START + days * DAY) for days in (900, 5, 1200)]
+    for place in range(3):
+        (tmp_path / "rec/000001.log").unlink(missing_ok=True)
+        after = [line(record) for record in later]
+        after[place:place] = wrong[:2] if place else wrong
+        records, damage = read(plain(tmp_path / "rec", [*map(line, good), *after]))
+        assert records == good + later, place
+        assert "time leaps ahead by 40.0 days; kept" in " ".join(damage)
+
+
+HERE = Record(START, "i", "-", encode([PERP]))
+A_OPENS, B_OPENS = Record(START, "o", "a", encode(OPENED)), Record(START, "o", "b", encode(OPENED))
+BROKEN = encode(Closed(LOST, "damaged recording"))
+
+
+def told(record: Record) -> HeadLine:
+    return record.kind, record.conn, record.payload
+
+
+def anew(at: Record, *opens: Record) -> list[Record]:
+    """What is put in before `at` where a piece is lost."""
+    closed = [Record(at.recv_ns, "c", one.conn, BROKEN) for one in opens]
+    return [*closed, *(Record(at.recv_ns, "o", one.conn, one.payload) for one in opens)]
+
+
+def test_lines_lost_in_a_row_make_open_connections_begin_anew_once(tmp_path: Path) -> None:
+    good = [frame(number) for number in range(8)]
+    lines = [*map(line, [HERE, A_OPENS, *good[:3]]), b"rubbish\n", b"\0\0\0\n", *map(line, good[3:6])]
+    lines += [b"rubbish\n", b"%d q a {}\n" % START, *map(line, good[6:])]
+    records, damage = read(plain(tmp_path / "rec", lines))
+    expected = [HERE, A_OPENS, *good[:3], *anew(good[3], A_OPENS), *good[3:6], *anew(good[6], A_OPENS), *good[6:]]
+    assert records == expected
+    assert damage[0] == "000001.log lines 8 to 9: it is no record; left out; books wait for their next snapshot"
+    assert len(damage) == 3
+
+
+def test_one_record_between_two_holes_begins_anew_and_so_does_the_next(tmp_path: Path) -> None:
+    good = [frame(number) for number in range(4)]
+    rubbish = [b"rubbish\n", b"rubbish\n"]
+    lines = [*map(line, [A_OPENS, *good[:2]]), *rubbish, line(good[2]), *rubbish, line(good[3])]
+    records, _ = read(plain(tmp_path / "rec", lines))
+    assert records == [A_OPENS, *good[:2], *anew(good[2], A_OPENS), good[2], *anew(good[3], A_OPENS), good[3]]
+
+
+def test_a_single_line_lost_leaves_it_to_the_sequence_rule(tmp_path: Path) -> None:
+    good = [frame(number) for number in range(6)]
+    path = plain(tmp_path / "rec", [*map(line, [A_OPENS, *good[:3]]), b"rubbish\n", *map(line, good[3:])])
+    assert read(path) == ([A_OPENS, *good], ["000001.log line 7: it is no record; left out"])
+
+
+def test_a_lost_line_that_leaves_a_silence_no_link_survives_begins_anew(tmp_path: Path) -> None:
+    good = [frame(number) for number in range(6)]
+    late = [Record(record.recv_ns + 3 * SECOND, *record[1:]) for record in good[3:]]
+    path = plain(tmp_path / "rec", [*map(line, [A_OPENS, *good[:3]]), b"block of zeros" + b"\0" * 4096 + b"\n", *map(line, late)])
+    records, damage = read(path)
+    assert records == [A_OPENS, *good[:3], *anew(late[0], A_OPENS), *late]
+    assert damage == ["000001.log line 7: it is no record; left out; books wait for their next snapshot"]
+
+
+def corrupt(path: Path, member: int, name: str = "000001") -> None:
+    """Damage one member of a segment."""
+    file = path / f"{name}.log.gz"
+    entries = msgspec.json.decode((path / f"{name}.idx").read_bytes())
+    data = bytearray(file.read_bytes())
+    data[[entry[1] for entry in entries if len(entry) == 2][member] + 30] ^= 0x10
+    file.write_bytes(data)
+
+
+def in_members(path: Path, pieces: list[list[Record]], head: Callable[[], list[HeadLine]] = list) -> Path:
+    """A segment whose members hold just these records."""
+    writer = RecordingWriter(path, HEADER, head, member_bytes=1)
+    for piece in pieces:
+        writer.flush()
+        for record in piece:
+            writer.write(*record)
+    writer.close()
+    return path
+
+
+def at(number: int, record: Record) -> Record:
+    return record._replace(recv_ns=frame(number).recv_ns)
+
+
+def test_what_a_lost_member_opened_and_closed_is_known_from_the_index(tmp_path: Path) -> None:
+    ends = Record(START, "c", "a", encode(Closed(0, "unsubscribed")))
+    two = Record(START, "i", "-", encode([PERP, msgspec.structs.replace(PERP, id="BYBIT:ETH/USD:ETH", native="ETHUSD")]))
+    pieces = [[HERE, A_OPENS, frame(0)], [at(1, ends), at(2, two), at(2, B_OPENS), frame(3)], [frame(4), frame(5)]]
+    path = in_members(tmp_path / "rec", pieces)
+    corrupt(path, 1)
+    records, damage = read(path)
+    gone, back = Record(frame(4).recv_ns, "c", "a", BROKEN), at(4, B_OPENS)
+    assert records == [*pieces[0], gone, at(4, two), back, *pieces[2]]
+    assert len(damage) == 1
+    assert damage[0].endswith("where reading goes on; books wait for their next snapshot")
+
+
+def test_a_lost_head_is_known_from_the_index(tmp_path: Path) -> None:
+    head: list[HeadLine] = [told(HERE), told(A_OPENS), ("s", "a", encode(CHECKPOINT))]
+    path = in_members(tmp_path / "rec", [[frame(0)], [frame(1), frame(2)]], lambda: head)
+    corrupt(path, 0)
+    records, damage = read(path)
+    assert records == [at(1, HERE), at(1, A_OPENS), frame(1), frame(2)]
+    assert len(damage) == 1
+
+
+@pytest.mark.parametrize("index", ["old", "none", "garbled"])
+def test_without_the_indexs_lines_a_lost_head_is_said_to_cost_the_segment(tmp_path: Path, index: str) -> None:
+    path = in_members(tmp_path / "rec", [[HERE, A_OPENS, frame(0)], [frame(1), frame(2)]])
+    corrupt(path, 0)
+    file = path / "000001.idx"
+    entries = msgspec.json.decode(file.read_bytes())
+    wrong = [[START, "o", "a", '{"venue":"BYBIT"}'], [START, "o", "a b", OPENED.url], [START, "x"], [START, "i", "-", "[" * 5000]]
+    content = {"old": encode([entry for entry in entries if len(entry) == 2]), "none": b"", "garbled": encode(wrong)}
+    file.write_bytes(content[index])
+    assert Recording(path).end_ns == frame(2).recv_ns
+    records, damage = read(path)
+    assert records == [frame(1), frame(2)]
+    assert "messages are ignored up to the next segment" in damage[1]
+    assert len(damage) == 2
+
+
+def test_a_connection_that_closed_in_a_lost_piece_does_not_stay_open_past_the_next_head(tmp_path: Path) -> None:
+    heads: list[list[HeadLine]] = [[], [told(HERE), told(B_OPENS)]]
+    writer = RecordingWriter(tmp_path / "rec", HEADER, lambda: heads.pop(0), segment_bytes=1000, member_bytes=1)
+    for record in (HERE, A_OPENS, B_OPENS):
+        writer.write(*record)
+    writer.flush()
+    writer.write(*at(0, Record(START, "c", "a", encode(Closed(1000, "x" * 900)))))
+    later = frame(1)._replace(conn="b")
+    writer.write(*later)
+    writer.close()
+    corrupt(tmp_path / "rec", 1)
+    records, _ = read(tmp_path / "rec")
+    gone = Record(later.recv_ns, "c", "a", BROKEN)
+    assert records == [HERE, A_OPENS, B_OPENS, gone, at(1, HERE), at(1, B_OPENS), later]
+
+
+def test_a_hole_before_a_segment_without_a_head_begins_anew_too(tmp_path: Path) -> None:
+    path = rolled(tmp_path)
+    for number, records in ((1, [HERE, A_OPENS, frame(0)]), (3, [frame(1), frame(2)])):
+        (path / f"{number:06d}.log.gz").unlink()
+        plain(path, list(map(line, records)), f"{number:06d}.log")
+    for file in path.iterdir():
+        if file.name not in ("000001.log", "000003.log"):
+            file.unlink()
+    records, damage = read(path)
+    assert records == [HERE, A_OPENS, frame(0), *anew(frame(1), A_OPENS), frame(1), frame(2)]
+    assert damage == ["000003.log segment 000002 is missing before it"]
 
 
 def test_a_damaged_header_costs_only_itself(tmp_path: Path) -> None:
