@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 GRID = 100_000_000
-DEEP = 150
+DEEP = 600
 """Levels looked at for a size; a size that needs more fails the test."""
 
 
