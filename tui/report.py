@@ -19,7 +19,7 @@ from analytics.statistic import Statistic
 from analytics.tracker import PROBES_MS, Episode
 from feeds.health import StreamHealth
 from feeds.hub import Hub
-from feeds.model import MS, SECOND, Channel, Ns, Stream
+from feeds.model import MS, SECOND, Channel, LinkState, Ns, Stream
 from feeds.recording import Recording
 
 DASH = "—"
@@ -267,7 +267,7 @@ def _market(market: Market, hub: Hub) -> MarketReport:
         gaps=book.gaps if book is not None else 0,
         resyncs=book.resyncs if book is not None else 0,
         quarantined=sum(health.quarantined for health in own),
-        book=str(market.status.book),
+        book="closed" if market.status.link is LinkState.CLOSED else str(market.status.book),
         reason=market.status.reason,
         last_utc=utc(max(health.last_ns for health in own)) if own else None,
         lag_ms=known(leg.lag_ns / MS) if leg is not None else None,
