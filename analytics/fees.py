@@ -72,6 +72,11 @@ _BY_CLASS: Mapping[tuple[VenueId, Kind, Contract], Default] = {
 }
 
 
+def locked(buy: Instrument, sell: Instrument) -> bool:
+    """Whether nothing has to be unwound: both legs are spot, with inventory on both sides."""
+    return buy.kind is Kind.SPOT and sell.kind is Kind.SPOT
+
+
 class FeeSchedule:
     """Whose fees apply.
 
@@ -113,11 +118,16 @@ class FeeSchedule:
 
     def round_trip_bps(self, buy: Instrument, sell: Instrument) -> float | None:
         """Every taker fee of a route in bp: four, or two when both legs are spot (LOCKED); None where a leg has no rate."""
+        legs = self.leg_fees(buy, sell)
+        return None if legs is None else sum(legs) * 1e4
+
+    def leg_fees(self, buy: Instrument, sell: Instrument) -> tuple[float, float] | None:
+        """What each leg of a route pays in all, as fractions: in and out, or in alone when both are spot (LOCKED)."""
         buy_rate, sell_rate = self.rate(buy), self.rate(sell)
         if buy_rate is None or sell_rate is None:
             return None
-        locked = buy.kind is Kind.SPOT and sell.kind is Kind.SPOT
-        return (CROSSINGS_LOCKED if locked else CROSSINGS_UNWOUND) * (buy_rate.taker + sell_rate.taker) * 1e4
+        crossings = CROSSINGS_LOCKED if locked(buy, sell) else CROSSINGS_UNWOUND
+        return crossings * buy_rate.taker, crossings * sell_rate.taker
 
     def _stated(self, instrument: Instrument) -> FeeRate | None:
         if instrument.fees is not None:

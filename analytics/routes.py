@@ -10,7 +10,7 @@ from enum import StrEnum
 from math import inf, nan
 from typing import NamedTuple
 
-from analytics.fees import FeeSchedule
+from analytics.fees import FeeSchedule, locked
 from analytics.fitness import LEG_GUARDS, LegGuard, pair_refusal
 from analytics.market import Market
 from analytics.settings import AnalyticsSettings
@@ -120,11 +120,8 @@ class Route:
         self._settings = settings
         self._axis_rule = rule
         self._guards = leg_guards
-        self.locked = buy.instrument.kind is Kind.SPOT and sell.instrument.kind is Kind.SPOT
-        crossings = 1 if self.locked else 2
-        buy_rate, sell_rate = fees.rate(buy.instrument), fees.rate(sell.instrument)
-        self.buy_fee = crossings * buy_rate.taker if buy_rate is not None else nan
-        self.sell_fee = crossings * sell_rate.taker if sell_rate is not None else nan
+        self.locked = locked(buy.instrument, sell.instrument)
+        self.buy_fee, self.sell_fee = fees.leg_fees(buy.instrument, sell.instrument) or (nan, nan)
         self.fees_bps = (self.buy_fee + self.sell_fee) * 1e4
         """All fees of the round trip in bp; nan when one is not known, which refuses the route."""
         self.tracker = Tracker(self.id, settings.arb, settings.guards)

@@ -65,6 +65,12 @@ class MarketView(Struct, frozen=True, kw_only=True):
     index: float | None
     mark_index_bps: float | None
     mark_index_z: float | None
+    mechanical_bps: float | None
+    """The part of mark-index that the funding rate alone makes until it is paid."""
+    residual_bps: float | None
+    """mark-index without it."""
+    badge: str
+    """`MECH` where next to nothing is left: the spread says what funding says, and no more."""
     premium_bps: float | None
     premium_z: float | None
     funding_rate: float | None

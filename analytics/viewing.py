@@ -9,7 +9,7 @@ from analytics.book_metrics import microprice
 from analytics.market import Market
 from analytics.routes import Axis, Route, RouteKind
 from analytics.snapshot import BookView, MarketView, PairView, RouteView, Snapshot, View, known, wanted
-from analytics.spread import signal_class
+from analytics.spread import MECHANICAL_BPS, mechanical_bps, signal_class
 from analytics.tracker import RouteQuote
 from feeds.model import MS, SECOND, Ns
 
@@ -57,6 +57,8 @@ def _market(market: Market, now: Ns) -> MarketView:
     funding = market.funding
     if funding is not None and funding.next_ns and now > funding.next_ns + FUNDING_GRACE_NS:
         funding = None  # what is shown would be the rate of an interval that has ended
+    mechanical = mechanical_bps(funding.rate, funding.interval_s, funding.next_ns, now) if funding is not None else nan
+    residual = market.mark_index.value - mechanical
     return MarketView(
         instrument=market.id,
         native=market.instrument.native,
@@ -82,6 +84,9 @@ def _market(market: Market, now: Ns) -> MarketView:
         index=known(index),
         mark_index_bps=known(market.mark_index.value),
         mark_index_z=known(market.mark_index.z),
+        mechanical_bps=known(mechanical),
+        residual_bps=known(residual),
+        badge="MECH" if abs(residual) < MECHANICAL_BPS else "",
         premium_bps=known(market.premium.value),
         premium_z=known(market.premium.z),
         funding_rate=funding.rate if funding is not None else None,

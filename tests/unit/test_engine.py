@@ -571,3 +571,16 @@ def test_a_growing_silence_is_told_when_it_ends_not_every_second() -> None:
     assert floor.told("stale") == ["FIRE", "RESOLVE"]
     assert floor.events[-1].alert.peak is not None
     assert floor.events[-1].alert.peak > 9_000
+
+
+@pytest.mark.parametrize(("mark", "badge"), [(100_005.0, "MECH"), (100_010.0, "")])
+def test_a_spread_that_only_says_what_funding_says_is_badged(mark: float, badge: str) -> None:
+    floor = two(BIN_SPOT, BIN_PERP)
+    floor.engine.on_metric(BIN_PERP, Funding(0.0001, 28_800, T0 + 14_400 * SECOND, T0), floor.now)  # 1 bp, half of it to come
+    floor.index(BIN_PERP, 100_000.0)
+    floor.mark(BIN_PERP, mark)
+    floor.tick()
+    market = next(m for m in floor.engine.snapshot(View()).markets if m.instrument == BIN_PERP.id)
+    assert market.mechanical_bps == pytest.approx(0.5, abs=1e-4)
+    assert market.residual_bps == pytest.approx((mark - 100_000.0) / 10.0 - 0.5, abs=1e-4)
+    assert market.badge == badge
