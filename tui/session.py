@@ -91,8 +91,8 @@ class Replay:
             self.rules,
             emit=self._on_alert,
             position=self._position,
-            first_seq=self.journal.next_seq if self.journal is not None else 1,
         )
+        self._logged = self.journal.next_seq - 1 if self.journal is not None else 0
         return Hub(VENUES, self.engine)
 
     def _position(self) -> int:
@@ -100,8 +100,9 @@ class Replay:
         return 0 if self.player.begun_ns else self.player.position
 
     def _on_alert(self, event: AlertEvent) -> None:
-        if self.journal is not None:
-            self.journal.append(event)
+        if self.journal is not None:  # whose numbers go on where the last run stopped; a replay's own begin at 1
+            logged = structs.replace(event.alert, seq=event.alert.seq + self._logged)
+            self.journal.append(structs.replace(event, alert=logged))
         self.alerts[event.alert.seq] = event.alert
 
 

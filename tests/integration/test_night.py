@@ -33,6 +33,7 @@ from feeds.venue import NoListener
 from feeds.venues import VENUES
 from tests import naive
 from tests.recordings import recording
+from tui.alert_log import read
 from tui.session import Replay, ReplayOptions, replay_headless
 
 pytestmark = pytest.mark.recordings
@@ -412,30 +413,38 @@ def test_exports_are_the_same_bytes_at_any_speed_hash_seed_zone_and_beside_a_jou
     runs = [("max", "1", "UTC"), ("50", "2", "Asia/Tokyo"), ("max", "2", "Asia/Tokyo"), ("50", "1", "UTC")]
     exports = []
     for number, (speed, seed, zone) in enumerate(runs):
-        home = tmp_path / f"home{number}"
-        journal = home / "state" / "arbtop" / "alerts"
-        journal.mkdir(parents=True)
-        if number % 2:
-            shutil.copy(tmp_path / "made" / "alerts.jsonl", journal / "alerts.jsonl")
-        before = {file.name: file.read_bytes() for file in journal.iterdir()}
+        home, state = tmp_path / f"home{number}", tmp_path / f"state{number}"
+        own = home / ".local" / "state" / "arbtop" / "alerts"
+        own.mkdir(parents=True)
+        if number:  # both the user's own state directory and the one named hold the first run's journal
+            shutil.copy(tmp_path / "state0" / "alerts" / "alerts.jsonl", own / "alerts.jsonl")
+            shutil.copytree(tmp_path / "state0", state)
+        before = {file.name: file.read_bytes() for file in own.iterdir()}
         target = tmp_path / f"out{number}.csv"
+        arguments = ["--config", str(tmp_path / "config.toml"), "replay", str(path), "--headless", "--json", "--speed", speed]
+        named = ["--state", str(state)] if number != 3 else []  # and once without one
         done = subprocess.run(
-            [sys.executable, "-m", "tui", "--config", str(tmp_path / "config.toml"), "replay", str(path), "--headless", "--json"]
-            + ["--speed", speed, "--rules", str(tmp_path / "rules.toml"), "--export", str(target)]
-            + (["--state", str(tmp_path / "state0")] if not number else []),
-            env={**os.environ, "PYTHONHASHSEED": seed, "TZ": zone, "XDG_STATE_HOME": str(home / "state"), "HOME": str(home)},
+            [sys.executable, "-m", "tui", *arguments, "--rules", str(tmp_path / "rules.toml"), "--export", str(target), *named],
+            env={
+                **os.environ,
+                "PYTHONHASHSEED": seed,
+                "TZ": zone,
+                "HOME": str(home),
+                "XDG_STATE_HOME": str(home / ".local/state"),
+            },
             cwd=Path(__file__).resolve().parents[2],
             capture_output=True,
             text=True,
             check=True,
         )
-        if not number:
-            fired = json.loads(done.stdout)["alerts"]
-            print(f"\nalerts by rule: {fired}")
-            assert set(fired) == {str(metric) for metric in Metric} == {rule.id for rule in DEFAULT_RULES}
-            assert all(count >= 1 for count in fired.values()), fired
-            shutil.copytree(tmp_path / "state0" / "alerts", tmp_path / "made")
-        assert {file.name: file.read_bytes() for file in journal.iterdir()} == before
+        fired = json.loads(done.stdout)["alerts"]
+        assert set(fired) == {str(metric) for metric in Metric} == {rule.id for rule in DEFAULT_RULES}
+        assert all(count >= 1 for count in fired.values()), fired
+        assert {file.name: file.read_bytes() for file in own.iterdir()} == before
         exports.append(target.read_bytes())
+        print(f"\nspeed {speed}, hash seed {seed}, {zone}: alerts by rule {fired}, {len(exports[-1])} bytes")
+    logged, _ = read(tmp_path / "state1" / "alerts")
+    rows = len(exports[0].splitlines()) - 1
+    assert [alert.seq for alert in logged] == list(range(1, 2 * rows + 1))  # the log goes on, the exports do not
     assert len(exports[0].splitlines()) > 6
     assert exports.count(exports[0]) == len(runs)
