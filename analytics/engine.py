@@ -214,11 +214,10 @@ class Engine:
             return  # nothing is known yet: an alert resumed from the last run stays as it is
         stale = pulse is not None and not pulse.alive and not closed
         silent_ms = (now - pulse.last_ns) / MS if pulse is not None else nan
-        self.alerts.say(
-            Metric.STALE, market.id, now, stale, silent_ms, lambda: self._watching(market, now), "closed" if closed else ""
-        )
+        quality = "closed" if closed else ""
+        self.alerts.say(Metric.STALE, market.id, now, stale, silent_ms, lambda: self._watching(market, now), quality)
         out_ms = (now - market.fell_ns) / MS if market.fell_ns else 0.0
-        self.alerts.say(Metric.GAP, market.id, now, bool(market.fell_ns), out_ms, lambda: self._watching(market, now))
+        self.alerts.say(Metric.GAP, market.id, now, bool(market.fell_ns), out_ms, lambda: self._watching(market, now), quality)
         if market.healed and market.fell_ns:  # one that came and went between two boundaries is told all the same
             market.fell_ns = 0
             self.alerts.say(Metric.GAP, market.id, now, False, nan, Context)
