@@ -212,6 +212,17 @@ class AlertBook:
         for rule in self._match(metric, scope):
             self._follow(rule, self._watch(rule, scope), scope, now, active, value, context, closed_ns or now, quality)
 
+    def peak(self, metric: Metric, scope: str, value: float, at: Ns) -> None:
+        """A peak that was seen between two looks."""
+        for rule in self._match(metric, scope):
+            watch = self._watch(rule, scope)
+            alert = watch.alert
+            if alert is None or alert.state is not AlertState.FIRING:
+                continue
+            if alert.peak is None or rule.loud(value) > rule.loud(alert.peak):
+                watch.alert = structs.replace(alert, peak=value, peak_ns=at)
+                watch.peaked = True
+
     def peaks(self, now: Ns) -> None:
         """Once a second: tell the episodes whose peak or repeats have grown."""
         for watch in self._watches.values():
@@ -312,8 +323,9 @@ class AlertBook:
         """No value: nothing moves, until an open episode has been blind for too long."""
         alert = watch.alert
         watch.unknown_ns = watch.unknown_ns or now
-        if alert is None or alert.state is not AlertState.FIRING or now - watch.unknown_ns < rule.nodata_ms * MS:
+        if now - watch.unknown_ns < rule.nodata_ms * MS:
             return
         if watch.hold is not None:
-            watch.hold.reset()
-        self._resolve(watch, alert, now, now, "nodata")
+            watch.hold.reset()  # what was pending has not lasted: nothing was known of it
+        if alert is not None and alert.state is AlertState.FIRING:
+            self._resolve(watch, alert, now, now, "nodata")

@@ -26,6 +26,7 @@ from feeds.health import Health
 from feeds.model import (
     MS,
     SECOND,
+    SILENT,
     BookState,
     Channel,
     Funding,
@@ -136,6 +137,8 @@ class Engine:
             market.forget_ticker()
         if stream.channel is not Channel.BOOK:
             return
+        if status.link is LinkState.CLOSED and market.status.link is not LinkState.CLOSED:
+            market.last_status = market.status
         market.status = status
         market.moved = True
         if status.book is not BookState.SYNCED:
@@ -210,9 +213,11 @@ class Engine:
         book = market.book
         pulse = book.leg.pulse if book is not None else None
         closed = market.status.link is LinkState.CLOSED
-        if book is None and not closed:
+        silent = market.status.link is LinkState.DOWN and market.status.reason == SILENT
+        if book is None and not closed and not silent:
             return  # nothing is known yet: an alert resumed from the last run stays as it is
-        stale = pulse is not None and not pulse.alive and not closed
+        dead = silent if pulse is None else not pulse.alive or (market.stale and not pulse.heard)
+        stale = market.stale = dead and not closed
         silent_ms = (now - pulse.last_ns) / MS if pulse is not None else nan
         quality = "closed" if closed else ""
         self.alerts.say(Metric.STALE, market.id, now, stale, silent_ms, lambda: self._watching(market, now), quality)
@@ -227,6 +232,7 @@ class Engine:
         found = route.step(now)
         tracker = route.tracker
         was_open = tracker.open
+        peak, peak_ns = tracker.peak
         if isinstance(found, str):
             episode = tracker.refuse(now, found)
         else:
@@ -243,6 +249,10 @@ class Engine:
                 self.alerts.say(Metric.ROUTE, route.id, now, False, nan, Context, "edge_collapsed")
         if not (was_open or tracker.open):
             return
+        if episode is not None:
+            peak, peak_ns = episode.peak.edge_bps, episode.peak_ns
+        if peak == peak:
+            self.alerts.peak(Metric.ROUTE, route.id, peak, peak_ns)
         edge = found.edge_bps if isinstance(found, RouteQuote) else nan
         told = tracker.open and route.kind(now) is not RouteKind.UNSPLIT
         reason = episode.reason if episode is not None else "unsplit"
@@ -271,6 +281,7 @@ class Engine:
                     found = route.judge(now)
                     if isinstance(found, RouteQuote):
                         route.tracker.observe(now, found)
+                        route.note(found, now)
 
     def _forget(self, instrument: InstrumentId, now: Ns) -> Market:
         for route in self._routes_of.pop(instrument, []):

@@ -39,6 +39,7 @@ class Market:
         "index",
         "index_of",
         "instrument",
+        "last_status",
         "last_trade",
         "mark",
         "mark_index",
@@ -48,6 +49,7 @@ class Market:
         "open_interest",
         "premium",
         "quote_volume_24h",
+        "stale",
         "status",
     )
 
@@ -58,6 +60,10 @@ class Market:
         self._widths = tuple(sorted({*DEPTH_BPS, settings.obi.band_bps}))
         self.book: OrderBook | None = None
         self.status: Status = NO_STATUS
+        self.last_status: Status = NO_STATUS
+        """What it was before its source ended; of use once `status` is CLOSED."""
+        self.stale = False
+        """The link is dead, or was and has carried nothing since it was opened again."""
         self.fell_ns: Ns = 0
         """When the book fell by a gap and, at the last boundary, had not come back; 0 otherwise."""
         self.healed = False

@@ -88,14 +88,15 @@ class Route:
         "_guards",
         "_seen",
         "_settings",
+        "axis",
         "buy",
         "buy_fee",
         "fees_bps",
         "id",
+        "last_reason",
         "last_refusal",
         "locked",
         "nearest",
-        "nearest_axis",
         "nearest_ns",
         "quote",
         "refusals",
@@ -131,8 +132,11 @@ class Route:
         """At the last boundary at which the route was judged and passed; None otherwise."""
         self.nearest: RouteQuote | None = None
         self.nearest_ns: Ns = 0
-        self.nearest_axis: Axis | None = None
-        """The best edge that passed every guard so far, when, and on which axis."""
+        """The best edge that passed every guard so far, and when."""
+        self.axis = Axis.PRICE if buy.instrument.quote == sell.instrument.quote else Axis.RAW
+        """The axis last in use; RAW only where there never was a better one."""
+        self.last_reason = "state"
+        """Why it was refused when last judged; empty when it was not."""
         self.refusals: dict[str, int] = {}
         self.last_refusal: tuple[Ns, str, float] | None = None
         """When, why, and the touch edge it had: the last time an edge worth opening was refused."""
@@ -157,6 +161,8 @@ class Route:
             self.touch_edge = (sell.bid - buy.ask) / buy.ask * 1e4 - self.fees_bps
             return
         scales = self.scales(now)
+        if scales.axis is not Axis.RAW:
+            self.axis = scales.axis
         ask = buy.ask * scales.buy
         self.touch_edge = (sell.bid * scales.sell - ask) / ask * 1e4 - self.fees_bps
 
@@ -216,6 +222,7 @@ class Route:
     def step(self, now: Ns) -> RouteQuote | str:
         """A boundary: judge and remember; the tracker is the caller's to feed with what this returns."""
         found = self.judge(now)
+        self.last_reason = found if isinstance(found, str) else ""
         if isinstance(found, str):
             self.quote = None
             if self.touch_edge >= self._settings.arb.open_bp:
@@ -223,9 +230,13 @@ class Route:
                 self.last_refusal = (now, found, self.touch_edge)
             return found
         self.quote = found
-        if self.nearest is None or found.edge_bps > self.nearest.edge_bps:
-            self.nearest, self.nearest_ns, self.nearest_axis = found, now, self.scales(now).axis
+        self.note(found, now)
         return found
+
+    def note(self, quote: RouteQuote, now: Ns) -> None:
+        """Remember it if no better one has passed so far."""
+        if self.nearest is None or quote.edge_bps > self.nearest.edge_bps:
+            self.nearest, self.nearest_ns = quote, now
 
     def fresh(self) -> bool:
         """Whether either book, or an index that the prices are compared by, has changed since the last call."""
@@ -243,7 +254,8 @@ class Route:
         back = fill(buy_book.bid_levels, take, self.buy.instrument, quote.base)
         cover = fill(sell_book.ask_levels, take, self.sell.instrument, quote.base)
         out = (cover.price * scales.sell - back.price * scales.buy) / (quote.buy_price * scales.buy) * 1e4
-        return Bailout(out, quote.in_bps - out - self.fees_bps)
+        fees_bps = self.fees_bps * (2 if self.locked else 1)  # in and out is four fills, whatever is held
+        return Bailout(out, quote.in_bps - out - fees_bps)
 
     def executable(self, now: Ns) -> Executable | None:
         """What could be done now while each further unit still earns its fees; None where the route may not be believed."""

@@ -118,7 +118,7 @@ class RouteView(Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """One instant."""
+    """One instant: grid figures are those of the boundary `now_ns`, books and best quotes what has come since as well."""
 
     now_ns: Ns
     markets: tuple[MarketView, ...]

@@ -18,7 +18,7 @@ class Statistic:
     def __init__(self, settings: ZScore) -> None:
         self._mode = settings.mode
         self._rolling = RollingMoments(settings.window, settings.min_periods)
-        self._ewm = EwmMoments(decay=settings.decay)
+        self._ewm = EwmMoments(decay=settings.decay, min_periods=settings.min_periods)
         self.history: deque[tuple[Ns, float]] = deque(maxlen=HISTORY_SECONDS)
         self.value = self.z = nan
         self.last_ns: Ns = 0

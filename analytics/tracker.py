@@ -155,6 +155,11 @@ class Tracker:
         if self._open is not None:
             self._open.observe(now, quote)
 
+    @property
+    def peak(self) -> tuple[float, Ns]:
+        """Best edge of the open episode and when; nan without one."""
+        return (self._open.peak.edge_bps, self._open.peak_ns) if self._open is not None else (nan, 0)
+
     def episode(self) -> Episode | None:
         """The open episode as it stands."""
         return self._open.episode(self.route) if self._open is not None else None

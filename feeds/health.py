@@ -144,13 +144,19 @@ class Offset:
 class Pulse:
     """One connection's life sign, shared by everything that runs over it."""
 
-    __slots__ = ("alive", "last_ns")
+    __slots__ = ("alive", "last_ns", "opened_ns")
 
     def __init__(self, now: Ns = 0) -> None:
+        self.opened_ns: Ns = now
         self.last_ns: Ns = now
         """When the last data frame came, of any stream on the connection."""
         self.alive = True
         """False from the moment the pulse rule declared the link dead."""
+
+    @property
+    def heard(self) -> bool:
+        """Whether the connection has carried any data since it was opened."""
+        return self.last_ns > self.opened_ns
 
 
 class LegHealth:
@@ -182,7 +188,7 @@ class LegHealth:
         """raw plus clock offset; nan when no probe says."""
         self.lag_error_ns = nan
         self.samples = 0
-        """Boundaries since the first timed frame."""
+        """Boundaries since the first timed frame, while the link was alive."""
         self.late_samples = 0
         self._sorted: SortedList[int] = SortedList()
         self._times: deque[Ns] = deque()
@@ -214,7 +220,7 @@ class LegHealth:
                 self.lag_ns, self.lag_error_ns = float(raw + offset[0]), float(offset[1])
         if offset is None:
             self.lag_ns = self.lag_error_ns = nan
-        if self._times:
+        if self._times and self.pulse.alive:  # of a dead link only the last lateness is left, and it says nothing
             self.samples += 1
             self.late_samples += self.late_ns > LATE_NS
 
@@ -290,6 +296,15 @@ class HealthBoard:
             self._markets[instrument] = (venue, market)
         found.pulse = pulse
         return found
+
+    def begin(self) -> None:
+        """Count from here on: what came before only brought the books up to a moment."""
+        for own in self.streams.values():
+            own.frames = own.bytes = own.slowest_ns = own.gaps = own.resyncs = own.quarantined = own.ignored = 0
+            own.marked_frames = own.marked_bytes = 0
+        for leg in self.legs.values():
+            leg.samples = leg.late_samples = 0
+        self.ignored = 0
 
     def probe(self, probe: Probe) -> None:
         """A clock probe, measured or replayed."""

@@ -119,6 +119,13 @@ class Hub:
                 self.instruments[instrument.id] = instrument
                 self.listener.on_instrument(instrument, now)
 
+    def begin(self) -> None:
+        """From here on the grid reaches the listener, and frames count."""
+        self.quiet = False
+        self.frames = self.quarantined = 0
+        self.quarantine.clear()
+        self.health.begin()
+
     def open(self, conn: str, plan: Plan, now: Ns) -> None:
         """A connection is up. An open one of the same name is closed first."""
         if conn in self.connections:

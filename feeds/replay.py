@@ -93,7 +93,7 @@ class Player:
         self.now_ns = self._next.recv_ns if self._next is not None else at
         self.hub.quiet = True
         self.until(at - BOUNDARY_NS)
-        self.hub.quiet = False
+        self.hub.begin()
         self.until(at)
 
     def _finish(self) -> None:

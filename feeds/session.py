@@ -94,7 +94,7 @@ class BookSession(ABC):
         """Period of the most frequent pulse channel among `streams`; None where none of them is one."""
 
     def opened(self, now: Ns) -> Sequence[Action]:
-        self.pulse.last_ns = now
+        self.pulse.opened_ns = self.pulse.last_ns = now
         self.link = LinkState.NOT_READY
         return self.want(self.plan.streams, (), now)
 

@@ -5,7 +5,7 @@ A figure that is not known is None (`null`, `—`), never 0. The last z of a ser
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
@@ -13,7 +13,7 @@ from analytics.alert import Alert
 from analytics.basis import Pair
 from analytics.engine import Engine
 from analytics.market import Market
-from analytics.routes import Route
+from analytics.routes import Axis, Route, RouteKind
 from analytics.snapshot import known
 from analytics.statistic import Statistic
 from analytics.tracker import PROBES_MS, Episode
@@ -95,6 +95,9 @@ class RouteReport(Struct, frozen=True, kw_only=True):
     nearest_in_bps: float | None
     nearest_utc: str | None
     refused: dict[str, int]
+    """Boundaries at which the touch looked open and the route was refused, by reason."""
+    why: str
+    """Why it was refused when last judged."""
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -112,6 +115,9 @@ class Report(Struct, frozen=True, kw_only=True):
     size_usd: float
     open_bp: float
     close_bp: float
+    window: int
+    """Samples of 1 s that mean, sd and z are of, at most."""
+    z_mode: str
     markets: list[MarketReport]
     streams: list[StreamReport]
     pairs: list[SeriesReport]
@@ -134,13 +140,19 @@ class Report(Struct, frozen=True, kw_only=True):
             f"fees {self.fees}, size {_dollars(self.size_usd)}, open {self.open_bp:g} bp, close {self.close_bp:g} bp",
             "",
         ]
+        within_a_day = self.to_utc is not None and self.from_utc is not None and _same_day(self.from_utc, self.to_utc)
+
+        def clock(at: str | None) -> str:
+            """A time of the run: without its date where the head says it all."""
+            return DASH if at is None else at[11:] if within_a_day else at
+
         heads = ("market", "frames", "gaps", "last frame", "book at end", "lag", "late")
         rows = [
             (
                 f"{m.market}{' (assumed)' if m.assumed else ''}",
                 f"{m.frames:,}",
                 str(m.gaps),
-                m.last_utc or DASH,
+                clock(m.last_utc),
                 f"{m.book}{f' ({m.reason})' if m.reason else ''}",
                 "unknown" if m.lag_ms is None else f"{m.lag_ms:.0f} ms",
                 DASH if m.late_share is None else f"{m.late_share:.2%}",
@@ -150,9 +162,10 @@ class Report(Struct, frozen=True, kw_only=True):
         lines += _table(heads, rows)
         series = [*self.pairs, *(s for m in self.markets for s in (m.mark_index, m.premium) if s is not None)]
         if series:
-            heads = ("series, 1 s grid", "axis", "n", "mean bp", "sd bp", "last z", "at")
+            heads = ("series, 1 s grid", "axis", f"n of {self.window}", "mean bp", "sd bp", f"last z ({self.z_mode})", "at")
             figures = [
-                (s.name, s.label, str(s.n), _bp(s.mean_bps), _bp(s.sd_bps), _figure(s.z, "+.2f"), s.z_utc or DASH) for s in series
+                (s.name, s.label, str(s.n), _bp(s.mean_bps), _figure(s.sd_bps, ".2f"), _figure(s.z, "+.2f"), clock(s.z_utc))
+                for s in series
             ]
             lines += ["", *_table(heads, figures)]
         if self.routes:
@@ -161,11 +174,11 @@ class Report(Struct, frozen=True, kw_only=True):
                 (
                     r.route,
                     r.axis,
-                    _bp(r.fees_bps),
+                    _figure(r.fees_bps, ".2f"),
                     _bp(r.nearest_edge_bps),
                     _bp(r.nearest_in_bps),
-                    r.nearest_utc or DASH,
-                    " ".join(f"{why} {count}" for why, count in r.refused.items()) or DASH,
+                    clock(r.nearest_utc),
+                    " ".join(f"{why} {count}" for why, count in r.refused.items()) or (DASH if r.nearest_utc else r.why),
                 )
                 for r in self.routes
             ]
@@ -174,15 +187,16 @@ class Report(Struct, frozen=True, kw_only=True):
             spans = [
                 (
                     e.route,
-                    e.opened_utc,
+                    e.kind,
+                    clock(e.opened_utc),
                     DASH if e.duration_s is None else f"{e.duration_s:.1f} s",
                     _bp(e.open_edge_bps),
                     _bp(e.peak_edge_bps),
-                    e.reason or "open",
+                    (e.reason or "open") + (", not alerted: no mark" if e.kind == RouteKind.UNSPLIT else ""),
                 )
                 for e in self.episodes
             ]
-            lines += ["", *_table(("episode", "opened", "lasted", "open bp", "peak bp", "end"), spans)]
+            lines += ["", *_table(("episode", "class", "opened", "lasted", "open bp", "peak bp", "end"), spans)]
         elif self.nearest is not None:
             lines += ["", f"no route episode; nearest: {self.nearest.route} {_bp(self.nearest.nearest_edge_bps)} bp"]
         else:
@@ -211,7 +225,7 @@ def make_report(
         said: notes of others, such as the alert log's.
         lost: alert records that are on no disk.
     """
-    routes = [_route(route, engine.now_ns) for route in engine.routes.values()]
+    routes = [_route(route) for route in engine.routes.values()]
     reachable = [route for route in routes if route.nearest_edge_bps is not None]
     fees = engine.settings.fees
     label = {"vip0": "VIP0 taker", "none": "none"}[fees.tier] + (" with your own rates" if fees.taker_bps else "")
@@ -219,6 +233,11 @@ def make_report(
     fired.update(alert.rule for alert in alerts)
     notes = [*recording.damage, *(text for _at, text in hub.health.said), *said]
     notes += [f"{utc(bad.at_ns)} {bad.conn}: frame refused: {bad.reason}" for bad in hub.quarantine]
+    notes += [
+        f"{market.id}: its book was never in sequence, no snapshot met its updates"
+        for market in engine.markets.values()
+        if market.book is None and any(s.instrument == market.id and s.channel is Channel.BOOK for s in hub.health.streams)
+    ]
     notes += [f"rule {rule.id}: nothing here is called {rule.scope}" for rule in engine.unmatched_rules()]
     if not records:
         notes.append("nothing was recorded")
@@ -237,8 +256,13 @@ def make_report(
         size_usd=engine.settings.size.default,
         open_bp=engine.settings.arb.open_bp,
         close_bp=engine.settings.arb.close_bp,
+        window=engine.settings.z.window,
+        z_mode=engine.settings.z.mode,
         markets=[_market(market, hub) for market in engine.markets.values()],
-        streams=[_stream(stream, health, recording) for stream, health in sorted(hub.health.streams.items())],
+        streams=[
+            _stream(stream, health, recording.end_ns - (from_ns or recording.start_ns))
+            for stream, health in sorted(hub.health.streams.items())
+        ],
         pairs=[_pair(pair) for pair in engine.pairs.values()],
         routes=routes,
         nearest=max(reachable, key=lambda route: route.nearest_edge_bps or -1e9) if reachable else None,
@@ -260,6 +284,7 @@ def _market(market: Market, hub: Hub) -> MarketReport:
     own = [health for stream, health in hub.health.streams.items() if stream.instrument == market.id]
     leg = hub.health.legs.get(market.id)
     book = hub.health.streams.get(Stream(market.id, Channel.BOOK))
+    status = market.last_status if market.status.link is LinkState.CLOSED else market.status
     return MarketReport(
         market=market.id,
         assumed=market.instrument.assumed,
@@ -267,9 +292,9 @@ def _market(market: Market, hub: Hub) -> MarketReport:
         gaps=book.gaps if book is not None else 0,
         resyncs=book.resyncs if book is not None else 0,
         quarantined=sum(health.quarantined for health in own),
-        book="closed" if market.status.link is LinkState.CLOSED else str(market.status.book),
-        reason=market.status.reason,
-        last_utc=utc(max(health.last_ns for health in own)) if own else None,
+        book=str(status.book),
+        reason=status.reason,
+        last_utc=utc(last_ns) if (last_ns := max((health.last_ns for health in own), default=0)) else None,
         lag_ms=known(leg.lag_ns / MS) if leg is not None else None,
         late_share=known(leg.late_share) if leg is not None else None,
         mark_index=_series(market.mark_index, f"{market.id} mark - index", "own index"),
@@ -277,8 +302,8 @@ def _market(market: Market, hub: Hub) -> MarketReport:
     )
 
 
-def _stream(stream: Stream, health: StreamHealth, recording: Recording) -> StreamReport:
-    seconds = (recording.end_ns - recording.start_ns) / SECOND
+def _stream(stream: Stream, health: StreamHealth, span_ns: Ns) -> StreamReport:
+    seconds = span_ns / SECOND
     return StreamReport(
         market=stream.instrument,
         channel=str(stream.channel),
@@ -312,15 +337,16 @@ def _series(statistic: Statistic, name: str, label: str) -> SeriesReport | None:
     )
 
 
-def _route(route: Route, now: Ns) -> RouteReport:
+def _route(route: Route) -> RouteReport:
     return RouteReport(
         route=route.id,
-        axis=str(route.nearest_axis or route.scales(now).axis),
+        axis=str(route.axis),
         fees_bps=known(route.fees_bps),
         nearest_edge_bps=route.nearest.edge_bps if route.nearest is not None else None,
         nearest_in_bps=route.nearest.in_bps if route.nearest is not None else None,
         nearest_utc=utc(route.nearest_ns) if route.nearest_ns else None,
         refused=dict(route.refusals),
+        why=route.last_reason if route.axis is not Axis.RAW else "quote",
     )
 
 
@@ -339,6 +365,11 @@ def _episode(episode: Episode) -> EpisodeReport:
         base=episode.opened.base,
         edge_after_ms={str(ms): edge for ms, edge in zip(PROBES_MS, episode.probes_bps, strict=False)},
     )
+
+
+def _same_day(begun: str, ended: str) -> bool:
+    """Whether a time of day says which of the run's moments is meant."""
+    return datetime.fromisoformat(ended) - datetime.fromisoformat(begun) < timedelta(days=1)
 
 
 def _figure(value: float | None, form: str) -> str:
