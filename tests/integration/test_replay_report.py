@@ -11,7 +11,7 @@ import pytest
 
 from analytics.alert import AlertState
 from analytics.alerts import DEFAULT_RULES, Metric, Rule
-from analytics.settings import AnalyticsSettings, Arb, Fees
+from analytics.settings import AnalyticsSettings, Arb, Fees, ZScore
 from feeds.errors import InputError
 from feeds.model import MS, SECOND
 from feeds.recording import Header, Opened, Recording, RecordingWriter
@@ -150,3 +150,27 @@ def test_alerts_that_no_disk_took_make_the_run_fail(recording: Path, tmp_path: P
     assert done.returncode == 1, done.stderr
     assert "alert records could not be written" in done.stderr
     assert "LOG" in done.stdout
+
+
+def test_a_run_from_a_time_on_counts_only_itself(recording: Path) -> None:
+    whole = replay_headless(ReplayOptions(path=recording))
+    late = replay_headless(ReplayOptions(path=recording, at="+14"))
+    assert 0 < late.frames < 0.3 * whole.frames
+    assert sum(stream.frames for stream in late.streams) < 0.3 * sum(stream.frames for stream in whole.streams)
+    rates = {(s.market, s.channel): s.frames_per_s for s in whole.streams}
+    book = next(s for s in late.streams if s.channel == "book")
+    assert book.frames_per_s == pytest.approx(rates[book.market, "book"], rel=0.4)
+    assert "1970" not in late.text()
+
+
+def test_ewma_has_no_z_before_it_is_warm(recording: Path) -> None:
+    settings = msgspec.structs.replace(FREE, z=ZScore(mode="ewma", min_periods=50))
+    report = replay_headless(ReplayOptions(path=recording, settings=settings))
+    assert all(pair.z is None for pair in report.pairs)  # sixteen seconds are fewer than fifty samples
+    warm = msgspec.structs.replace(FREE, z=ZScore(mode="ewma", min_periods=5))
+    assert any(pair.z is not None for pair in replay_headless(ReplayOptions(path=recording, settings=warm)).pairs)
+
+
+def test_the_text_says_what_the_book_was_before_the_source_ended(recording: Path) -> None:
+    report = replay_headless(ReplayOptions(path=recording))
+    assert {market.book for market in report.markets} == {"synced"}

@@ -274,3 +274,17 @@ def test_two_rules_of_one_name_are_refused() -> None:
 
 def test_the_shipped_rules_are_route_stale_and_gap_and_nothing_about_imbalance_or_z() -> None:
     assert [each.id for each in DEFAULT_RULES if each.enabled] == ["route", "stale", "gap"]
+
+
+def test_what_was_pending_does_not_ripen_while_nothing_is_known() -> None:
+    events: list[AlertEvent] = []
+    rule = Rule(id="z", metric=Metric.Z, enter=3.0, exit=2.0, for_ms=1_000, nodata_ms=5_000)
+    book = AlertBook((rule,), events.append)
+    hour = 3_600 * SECOND
+    book.judge(Metric.Z, "pair", SECOND, 3.1, Context)
+    for second in range(2, 3_600):
+        book.judge(Metric.Z, "pair", second * SECOND, nan, Context)
+    book.judge(Metric.Z, "pair", hour, 3.1, Context)
+    assert events == []
+    book.judge(Metric.Z, "pair", hour + SECOND, 3.1, Context)
+    assert [event.kind for event in events] == [AlertKind.FIRE]

@@ -15,6 +15,7 @@ from analytics.routes import Axis
 from analytics.settings import AnalyticsSettings, Arb, Fees, Guards, Imbalance, Size, ZScore
 from analytics.snapshot import View
 from feeds.clock import BOUNDARY_NS
+from feeds.health import Pulse
 from feeds.hub import Hub
 from feeds.model import MS, SECOND, BookState, Channel, Funding, LinkState, Ns, Status, Stream
 from feeds.venue import Plan
@@ -584,3 +585,54 @@ def test_a_spread_that_only_says_what_funding_says_is_badged(mark: float, badge:
     assert market.mechanical_bps == pytest.approx(0.5, abs=1e-4)
     assert market.residual_bps == pytest.approx((mark - 100_000.0) / 10.0 - 0.5, abs=1e-4)
     assert market.badge == badge
+
+
+def test_a_link_that_is_open_again_is_stale_until_it_carries_data() -> None:
+    floor = two(BIN_SPOT, BIN_PERP)
+    floor.tick()
+    leg = floor.books[BIN_PERP.id].leg
+    leg.pulse.alive = False
+    floor.tick(3, pulse=False)
+    leg.pulse = Pulse(floor.now)  # a new connection that has said nothing yet
+    floor.tick(3, pulse=False)
+    assert floor.told("stale") == ["FIRE"]
+    leg.pulse.last_ns = floor.now + 1
+    floor.tick()
+    assert floor.told("stale") == ["FIRE", "RESOLVE"]
+
+
+def test_a_silent_market_without_a_book_is_stale_too() -> None:
+    floor = Floor((BIN_SPOT,))
+    floor.status(BIN_SPOT, LinkState.DOWN, BookState.EMPTY, "link")
+    floor.tick()
+    assert floor.told("stale") == ["FIRE"]
+
+
+def test_one_peak_everywhere() -> None:
+    """The best edge between two boundaries is the episode's, the route's and the alert's."""
+    floor = two(BIN_SPOT, BYB_SPOT)
+    floor.tick(3)
+    floor.now -= STEP // 2
+    floor.write(BYB_SPOT, 100_700.0, 100_710.0)
+    between = floor.now
+    floor.now += 10 * MS
+    floor.write(BYB_SPOT, 100_500.0, 100_510.0)
+    floor.now += STEP // 2 - 10 * MS
+    floor.tick(2)
+    route = floor.route(BIN_SPOT, BYB_SPOT)
+    episode = route.tracker.episode()
+    (alert,) = [alert for alert in floor.engine.alerts.open if alert.rule == "route"]
+    assert episode is not None
+    assert route.nearest is not None
+    assert episode.peak.edge_bps == pytest.approx(50.0, abs=0.2)
+    assert alert.peak == episode.peak.edge_bps == route.nearest.edge_bps
+    assert alert.peak_ns == episode.peak_ns == route.nearest_ns == between
+
+
+def test_going_in_and_out_of_a_locked_route_costs_four_fees() -> None:
+    floor = two(BIN_SPOT, BYB_SPOT)
+    route = floor.route(BIN_SPOT, BYB_SPOT)
+    quote = floor.judged(BIN_SPOT, BYB_SPOT)
+    way_out = route.bailout(quote, floor.now)
+    assert route.fees_bps == pytest.approx(20.0)
+    assert way_out.bailout_bps == pytest.approx(quote.in_bps - way_out.out_bps - 40.0)
