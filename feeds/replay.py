@@ -66,22 +66,6 @@ class Player:
             self.hub.ticker.advance(at)
         return self.position - before
 
-    def run(self) -> int:
-        """Everything that is left, as quickly as it goes. Returns how many records were handed on."""
-        before = self.position
-        handle = self.hub.handle
-        record = self._next
-        self._next = None
-        if record is not None:
-            handle(record)
-            self.position += 1
-            for record in self._records:
-                handle(record)
-                self.position += 1
-            self.now_ns = max(self.now_ns, record.recv_ns)
-        self._finish()
-        return self.position - before
-
     def seek(self, at: Ns) -> None:
         """Begin anew at `at`: books and last values are those of that moment; statistics, episodes and alerts start there."""
         self.hub = self._build()
