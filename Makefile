@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RECORDINGS := ../shared/recordings
 
-.PHONY: test check lock bench test-recordings clean
+.PHONY: test check lock bench screenshots test-recordings clean
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -21,6 +21,9 @@ test-recordings: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench
+
+screenshots: $(STAMP)
+	$(BIN)/python -m tests.screenshots
 
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -52,11 +52,15 @@ class Alert(Struct, frozen=True, kw_only=True):
     repeats: int = 0
     """Further firings within the cooldown."""
     acked_ns: Ns = 0
+    muted_until_ns: Ns = 0
+    """Until when its rule was muted on its scope, as of the last thing that was logged of it; 0 = not. No export tells it."""
     recording_pos: int = 0
     """Records handed on before the trigger, counted from the start of the recording; 0 live without a recorder."""
 
 
 class AlertKind(StrEnum):
+    """What happened to an episode. MUTE: its rule was muted on its scope, or no longer is; the episode says until when."""
+
     FIRE = "FIRE"
     PEAK = "PEAK"
     ACK = "ACK"
@@ -66,7 +70,7 @@ class AlertKind(StrEnum):
 
 
 class AlertEvent(Struct, frozen=True):
-    """What the engine hands to the journal: the episode as it stands after the event."""
+    """What the engine, or the user through the session, hands to the journal: the episode as it stands after the event."""
 
     kind: AlertKind
     alert: Alert

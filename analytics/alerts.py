@@ -223,6 +223,21 @@ class AlertBook:
                 watch.alert = structs.replace(alert, peak=value, peak_ns=at)
                 watch.peaked = True
 
+    def ack(self, seq: int, now: Ns) -> Alert | None:
+        """The user has seen it: the open or last episode of its watch is marked, once, and stays so in all that is told of it.
+
+        Returns:
+            The episode as it stands; None when its watch has a later one or no watch ever had it.
+        """
+        for watch in self._watches.values():
+            alert = watch.alert
+            if alert is not None and alert.seq == seq:
+                if not alert.acked_ns:
+                    alert = watch.alert = structs.replace(alert, acked_ns=now)
+                    self._emit(AlertEvent(AlertKind.ACK, alert, now))
+                return alert
+        return None
+
     def peaks(self, now: Ns) -> None:
         """Once a second: tell the episodes whose peak or repeats have grown."""
         for watch in self._watches.values():

@@ -139,8 +139,8 @@ def imbalance(
     It says little for a small N: of perfectly symmetric books 24 % lie beyond 0.3 at N = 10.
     """
     return Imbalance(
-        _base_and_quote(bid_prices[:levels], bid_sizes[:levels], instrument)[0],
-        _base_and_quote(ask_prices[:levels], ask_sizes[:levels], instrument)[0],
+        base_and_quote(bid_prices[:levels], bid_sizes[:levels], instrument)[0],
+        base_and_quote(ask_prices[:levels], ask_sizes[:levels], instrument)[0],
     )
 
 
@@ -159,6 +159,17 @@ def microprice(bid: float, bid_size: float, ask: float, ask_size: float, instrum
     mid = (bid + ask) / 2
     step = (ask - bid) / 2 * ((bid_base - ask_base) / total)
     return Microprice(mid + step, step / mid * 1e4)
+
+
+def base_and_quote(prices: Sequence[float], sizes: Sequence[float], instrument: Instrument) -> tuple[float, float]:
+    """Levels summed in base and quote units; sizes in the venue's unit.
+
+    `to_base` and `to_quote` are linear in size, so once the price is folded in they may convert the sum instead of each level:
+    two calls instead of two a level.
+    """
+    if instrument.contract is Contract.INVERSE:
+        return instrument.to_base(sum(map(truediv, sizes, prices)), 1.0), instrument.to_quote(sum(sizes), 1.0)
+    return instrument.to_base(sum(sizes), 1.0), instrument.to_quote(sum(map(mul, prices, sizes)), 1.0)
 
 
 def _sums(
@@ -180,21 +191,10 @@ def _sums(
             end = bisect_right(prices, edge * (1.0 + _SLACK), begin)
         else:
             end = bisect_right(prices, -edge * (1.0 - _SLACK), begin, key=neg)
-        ring_base, ring_quote = _base_and_quote(prices[begin:end], sizes[begin:end], instrument)
+        ring_base, ring_quote = base_and_quote(prices[begin:end], sizes[begin:end], instrument)
         base += ring_base
         quote += ring_quote
         sums.append((base, quote))
         counts.append(end)
         begin = end
     return sums, counts
-
-
-def _base_and_quote(prices: Sequence[float], sizes: Sequence[float], instrument: Instrument) -> tuple[float, float]:
-    """Levels summed in base and quote units.
-
-    `to_base` and `to_quote` are linear in size, so once the price is folded in they may convert the sum instead of each level:
-    two calls instead of two a level.
-    """
-    if instrument.contract is Contract.INVERSE:
-        return instrument.to_base(sum(map(truediv, sizes, prices)), 1.0), instrument.to_quote(sum(sizes), 1.0)
-    return instrument.to_base(sum(sizes), 1.0), instrument.to_quote(sum(map(mul, prices, sizes)), 1.0)

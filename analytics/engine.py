@@ -7,7 +7,9 @@ statistics at each second, and a screen asks for a snapshot when it draws. Nothi
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from math import nan
+from heapq import nsmallest
+from itertools import islice
+from math import inf, nan
 
 from analytics.alert import Alert, AlertEvent, Leg
 from analytics.alerts import DEFAULT_RULES, METRICS, AlertBook, Context, Metric, Rule
@@ -15,9 +17,9 @@ from analytics.basis import Pair
 from analytics.fees import FeeSchedule
 from analytics.fitness import LEG_GUARDS, LegGuard, leg_refusal
 from analytics.market import Market, index_source
-from analytics.routes import AxisRule, Route, RouteKind, axis_rule
+from analytics.routes import DOLLARS, Axis, AxisRule, Route, RouteKind, axis_rule
 from analytics.settings import AnalyticsSettings
-from analytics.snapshot import Snapshot, View
+from analytics.snapshot import Print, Snapshot, View, wanted
 from analytics.spread import Quote
 from analytics.tracker import Episode, RouteQuote
 from analytics.viewing import make_snapshot
@@ -46,6 +48,7 @@ from feeds.model import Metric as MarketMetric
 from feeds.orderbook import OrderBook
 
 EPISODES_KEPT = 10_000
+PRINTS_KEPT = 200
 GONE = frozenset({LinkState.DOWN, LinkState.CLOSED})
 
 
@@ -85,6 +88,9 @@ class Engine:
         self.pairs: dict[str, Pair] = {}
         self.episodes: deque[Episode] = deque(maxlen=EPISODES_KEPT)
         """Closed ones, oldest first."""
+        self.tape: deque[Print] = deque(maxlen=PRINTS_KEPT)
+        """Prints of at least `settings.tape.min_usd`, oldest first."""
+        self._min_print = settings.tape.min_usd
         self.health: dict[Stream, Health] = {}
         self.now_ns: Ns = 0
         self._axis_rule = rule_of_axis
@@ -94,10 +100,31 @@ class Engine:
 
     def snapshot(self, view: View) -> Snapshot:
         """Frozen figures of the last boundary, of what the view asks for."""
-        alerts = self.alerts.open
+        prints = (each for each in reversed(self.tape) if wanted(each.instrument, view.instruments))
         return make_snapshot(
-            view, self.now_ns, self.markets.values(), self.pairs.values(), self.routes.values(), alerts, self.settings.z.threshold
+            view,
+            self.now_ns,
+            self.markets.values(),
+            self.pairs.values(),
+            self.routes.values(),
+            self.alerts.open,
+            tuple(islice(prints, view.tape)),
+            self.settings,
+            self._leg_guards,
         )
+
+    def nearest_routes(self, count: int, match: Callable[[Route], bool] | None = None) -> tuple[str, ...]:
+        """Ids of up to `count` routes that `match`, by falling edge of their touches; those that have none come last.
+
+        Nothing is judged or walked, so it is cheap; what is nearest by the touch need not be so at size.
+        """
+        routes = (route for route in self.routes.values() if match is None or match(route))
+        ranked = ((-edge if (edge := _touch_edge(route, self.now_ns)) == edge else inf, route.id) for route in routes)
+        return tuple(name for _, name in nsmallest(count, ranked))
+
+    def still(self) -> tuple[Market, ...]:
+        """Copies of all markets as they stand, for ladders that are read while the engine goes on."""
+        return tuple(market.still() for market in self.markets.values())
 
     def unmatched_rules(self) -> list[Rule]:
         """Enabled rules whose scope names nothing that there is: most likely a slip of the pen."""
@@ -160,7 +187,14 @@ class Engine:
     on_touch = on_book
 
     def on_trade(self, instrument: Instrument, trade: Trade, now: Ns) -> None:
-        self.markets[instrument.id].last_trade = trade
+        if not trade.block:
+            market = self.markets[instrument.id]
+            market.last_trade = trade
+            market.last_trade_ns = now
+        quote = instrument.to_quote(trade.size, trade.price)
+        if quote >= self._min_print and instrument.quote in DOLLARS:
+            base = instrument.to_base(trade.size, trade.price)
+            self.tape.append(Print(instrument.id, now, trade.price, base, quote, trade.aggressor, trade.block))
 
     def on_metric(self, instrument: Instrument, metric: MarketMetric, now: Ns) -> None:
         market = self.markets[instrument.id]
@@ -326,3 +360,10 @@ class Engine:
             ),
             quote.fees_bps,
         )
+
+
+def _touch_edge(route: Route, now: Ns) -> float:
+    """The route's `touch_edge`, which is kept by changes of price; nan where silence has made it old since."""
+    if route.buy.fit and route.sell.fit and route.scales(now).axis is not Axis.RAW:
+        return route.touch_edge
+    return nan

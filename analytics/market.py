@@ -10,6 +10,7 @@ from analytics.settings import AnalyticsSettings
 from analytics.spread import Quote, mark_index_bps, premium_bps
 from analytics.statistic import Statistic
 from analytics.walk import fill, spend
+from feeds.health import LegHealth, Pulse
 from feeds.model import SECOND, BookState, Funding, Instrument, Kind, LinkState, Ns, Status, Trade
 from feeds.orderbook import OrderBook
 
@@ -41,6 +42,7 @@ class Market:
         "instrument",
         "last_status",
         "last_trade",
+        "last_trade_ns",
         "mark",
         "mark_index",
         "mark_new",
@@ -80,6 +82,9 @@ class Market:
         self.open_interest = nan
         self.quote_volume_24h = nan
         self.last_trade: Trade | None = None
+        """The last print that touched the book: no block trade."""
+        self.last_trade_ns: Ns = 0
+        """When it was received."""
         self.mark_index = Statistic(settings.z)
         self.premium = Statistic(settings.z)
         self.bands: tuple[Band, ...] = ()
@@ -96,6 +101,18 @@ class Market:
     @property
     def mid(self) -> float:
         return self.book.mid if self.book is not None and self.fit else nan
+
+    def still(self) -> "Market":
+        """A copy of what ladders read, as it stands: its book no longer moves, and its link stays what it is."""
+        found = Market(self.instrument, self._settings)
+        found.status = self.status
+        found.last_trade, found.last_trade_ns = self.last_trade, self.last_trade_ns
+        found.index = self.index_of.index
+        if self.book is not None:
+            pulse = Pulse(self.book.leg.pulse.opened_ns)
+            pulse.last_ns, pulse.alive = self.book.leg.pulse.last_ns, self.book.leg.pulse.alive
+            found.book = self.book.still(LegHealth(pulse))
+        return found
 
     def own_index(self, now: Ns, max_age_ns: Ns = INDEX_MAX_AGE_NS) -> float:
         """The index this instrument is measured by; nan when it is too old, or its connection gone."""

@@ -22,7 +22,8 @@ from feeds.orderbook import OrderBook
 
 DOLLARS = frozenset({"USD", "USDT", "USDC"})
 """Quotes whose unit is taken for a dollar when a size is cut, and for nothing else."""
-EXECUTABLE_LEVELS = 256
+EXECUTABLE_LEVELS = (1, 16, 256)
+"""How many levels are read, the few first: where the edge ends within them, more would change nothing."""
 AXIS_INDEX_AGE_NS: Ns = 2 * SECOND
 """Two periods of the indices there are. The ten seconds of reliability 3.0 are for showing an index, not for an edge on it."""
 ROUNDING_BPS = 1e-8
@@ -175,8 +176,8 @@ class Route:
         upper = self.touch_edge + ROUNDING_BPS
         return upper >= self._settings.arb.open_bp or upper > best
 
-    def judge(self, now: Ns) -> RouteQuote | str:
-        """The route at size, or the first reason why it may not be believed."""
+    def judge(self, now: Ns, size_usd: float | None = None) -> RouteQuote | str:
+        """The route at size, or the first reason why it may not be believed. Without `size_usd` it is the configured size."""
         refused = pair_refusal(self.buy, self.sell, self._settings.guards, now, self._guards)
         if refused:
             return refused
@@ -188,16 +189,18 @@ class Route:
             return "quote"
         if self.fees_bps != self.fees_bps:
             return "fees"
-        quote = self.at_size(buy_book, sell_book, scales)
+        quote = self.at_size(buy_book, sell_book, scales, size_usd)
         if isinstance(quote, str):
             return quote
         if abs(quote.in_bps) > self._settings.guards.plausible_bp:
             return "unit"
         return quote
 
-    def at_size(self, buy_book: OrderBook, sell_book: OrderBook, scales: Scales) -> RouteQuote | str:
-        """Both books walked at the user's size (0: the touch)."""
-        size = self._settings.size.default
+    def at_size(
+        self, buy_book: OrderBook, sell_book: OrderBook, scales: Scales, size_usd: float | None = None
+    ) -> RouteQuote | str:
+        """Both books walked at the size (0: the touch)."""
+        size = self._settings.size.default if size_usd is None else size_usd
         buy, sell = self.buy.instrument, self.sell.instrument
         if not size:
             ask, bid = buy_book.ask, sell_book.bid
@@ -263,17 +266,21 @@ class Route:
         scales = self.scales(now)
         if buy_book is None or sell_book is None or scales.axis is Axis.RAW or self.fees_bps != self.fees_bps:
             return None
-        return execute(
-            buy_book.ask_levels(EXECUTABLE_LEVELS),
-            sell_book.bid_levels(EXECUTABLE_LEVELS),
-            self.buy.instrument,
-            self.sell.instrument,
-            buy_scale=scales.buy,
-            sell_scale=scales.sell,
-            buy_fee=self.buy_fee,
-            sell_fee=self.sell_fee,
-            min_average_bps=self._settings.arb.open_bp,
-        )
+        for count in EXECUTABLE_LEVELS:
+            found = execute(
+                buy_book.ask_levels(count),
+                sell_book.bid_levels(count),
+                self.buy.instrument,
+                self.sell.instrument,
+                buy_scale=scales.buy,
+                sell_scale=scales.sell,
+                buy_fee=self.buy_fee,
+                sell_fee=self.sell_fee,
+                min_average_bps=self._settings.arb.open_bp,
+            )
+            if found.binding == "edge":
+                break
+        return found
 
     def _data(self, leg: Market) -> tuple[int, Ns]:
         version = leg.book.version if leg.book is not None else -1

@@ -77,6 +77,12 @@ class Premium(Struct, frozen=True, forbid_unknown_fields=True):
     impact_notional: Positive = 10_000.0
 
 
+class Tape(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[tape]`: which prints are kept, by notional in USD."""
+
+    min_usd: Annotated[float, Meta(ge=0)] = 100_000.0
+
+
 class AnalyticsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything the engine is told."""
 
@@ -87,3 +93,4 @@ class AnalyticsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     z: ZScore = ZScore()
     obi: Imbalance = Imbalance()
     premium: Premium = Premium()
+    tape: Tape = Tape()

@@ -9,21 +9,39 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from analytics.alert import Alert
+from analytics.ladder import AxisView, LadderQuery
 from analytics.tracker import Episode
-from feeds.model import InstrumentId, Ns
+from feeds.model import Aggressor, Instrument, InstrumentId, Ns
 
 Levels = tuple[tuple[float, float], ...]
+History = tuple[tuple[Ns, float], ...]
+"""(boundary, bp) of a series on the 1 s grid, oldest first; a gap has no entry."""
 
 
 class View(Struct, frozen=True):
-    """What is looked at: costs depend on it, not on the message rate. Empty `instruments` or `routes` means all of them."""
+    """What is looked at: costs depend on it, not on the message rate.
+
+    Empty `instruments`, `routes` or `pairs` means all of them, the pairs being those of `instruments`; None means none at all.
+    """
 
     instruments: tuple[InstrumentId, ...] = ()
     depth: int = 0
     """Levels a side of each book; 0 leaves the books out."""
-    routes: tuple[str, ...] = ()
+    routes: tuple[str, ...] | None = ()
     exits: bool = False
     """Walk each route's way out and its executable size as well."""
+    details: bool = False
+    """Tell of each route what it is made of and what became of it so far."""
+    size_usd: float | None = None
+    """What a leg is worth for the routes of this view; None is the configured size, 0 the touch."""
+    pairs: tuple[str, ...] | None = ()
+    window_s: int = 0
+    """Seconds of history to tell of markets; 0 leaves it out."""
+    pair_window_s: int = 0
+    """The same of pairs."""
+    ladder: LadderQuery | None = None
+    tape: int = 0
+    """How many large prints, of `instruments`."""
 
 
 class BookView(Struct, frozen=True):
@@ -38,7 +56,10 @@ class MarketView(Struct, frozen=True, kw_only=True):
     """One market. Prices in quote units, sizes in the venue's unit, depths in quote units within the stated bp of mid."""
 
     instrument: InstrumentId
+    facts: Instrument
     native: str
+    refused: str
+    """Why it may not be believed now (`fitness.leg_refusal`); empty when it may."""
     link: str
     book: str
     reason: str
@@ -64,7 +85,12 @@ class MarketView(Struct, frozen=True, kw_only=True):
     mark: float | None
     index: float | None
     mark_index_bps: float | None
+    """Of mark and index as they are now, not of the grid's last sample."""
     mark_index_z: float | None
+    """Of the last sample, while it is new enough and there is a spread at all."""
+    mark_index_n: int
+    """Samples behind it."""
+    mark_index_history: History
     mechanical_bps: float | None
     """The part of mark-index that the funding rate alone makes until it is paid."""
     residual_bps: float | None
@@ -73,12 +99,18 @@ class MarketView(Struct, frozen=True, kw_only=True):
     """`MECH` where next to nothing is left: the spread says what funding says, and no more."""
     premium_bps: float | None
     premium_z: float | None
+    premium_history: History
     funding_rate: float | None
     """Fraction per interval; positive when longs pay."""
     funding_interval_s: int | None
     funding_next_ns: Ns | None
     open_interest: float | None
     last_price: float | None
+    """Of the last print that was no block trade."""
+    last_size: float | None
+    last_aggressor: Aggressor | None
+    last_ns: Ns | None
+    """When it was received."""
     assumed: bool
 
 
@@ -86,6 +118,8 @@ class PairView(Struct, frozen=True, kw_only=True):
     """The basis of a pair on its axis, 1 s grid."""
 
     pair: str
+    other: InstrumentId
+    reference: InstrumentId
     axis: str
     basis_bps: float | None
     mean_bps: float | None
@@ -94,6 +128,26 @@ class PairView(Struct, frozen=True, kw_only=True):
     n: int
     signal: str | None
     """Class of the z-score; None on the RAW axis and before it is warm."""
+    history: History
+
+
+class RouteDetail(Struct, frozen=True, kw_only=True):
+    """What a route's figures are made of, in bp; and its past."""
+
+    buy_price: float | None
+    sell_price: float | None
+    """Average prices at size, in quote units."""
+    buy_fee_bps: float | None
+    sell_fee_bps: float | None
+    """All that the leg pays: once, or twice where it has to be unwound."""
+    fills: int
+    """Fills of each leg that these are."""
+    out_bps: float | None
+    nearest_bps: float | None
+    """The best edge that passed every guard so far."""
+    nearest_ns: Ns
+    refusals: tuple[tuple[str, int], ...]
+    """Boundaries at which the touch looked open and a guard said no, by reason, the most frequent first."""
 
 
 class RouteView(Struct, frozen=True, kw_only=True):
@@ -115,6 +169,19 @@ class RouteView(Struct, frozen=True, kw_only=True):
     refused: str
     """Why it may not be believed now; empty when it may."""
     episode: Episode | None
+    detail: RouteDetail | None
+
+
+class Print(Struct, frozen=True, gc=False):
+    """A large trade; `block` ones did not touch the book."""
+
+    instrument: InstrumentId
+    recv_ns: Ns
+    price: float
+    size_base: float
+    notional_quote: float
+    aggressor: Aggressor
+    block: bool
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -127,6 +194,9 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     routes: tuple[RouteView, ...]
     alerts: tuple[Alert, ...]
     """Those firing now, oldest first."""
+    axes: tuple[AxisView, ...]
+    tape: tuple[Print, ...]
+    """Newest first."""
 
 
 def known(value: float) -> float | None:
@@ -134,6 +204,6 @@ def known(value: float) -> float | None:
     return value if value - value == 0.0 else None
 
 
-def wanted(name: str, names: Sequence[str]) -> bool:
-    """Whether a view's list asks for `name`; an empty list asks for everything."""
-    return not names or name in names
+def wanted(name: str, names: Sequence[str] | None) -> bool:
+    """Whether a view's list asks for `name`; an empty list asks for everything, None for nothing."""
+    return names is not None and (not names or name in names)

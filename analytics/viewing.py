@@ -1,20 +1,39 @@
 """Makes a `Snapshot` of the engine's state for a `View`. Reads everything, changes nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import nan
 
 from analytics.alert import Alert
 from analytics.basis import Pair
 from analytics.book_metrics import microprice
+from analytics.fees import CROSSINGS_LOCKED, CROSSINGS_UNWOUND
+from analytics.fitness import LegGuard, leg_refusal, pair_refusal
+from analytics.ladder import make_axes
 from analytics.market import Market
-from analytics.routes import Axis, Route, RouteKind
-from analytics.snapshot import BookView, MarketView, PairView, RouteView, Snapshot, View, known, wanted
-from analytics.spread import MECHANICAL_BPS, mechanical_bps, signal_class
+from analytics.routes import Axis, Bailout, Route, RouteKind
+from analytics.settings import AnalyticsSettings
+from analytics.snapshot import (
+    BookView,
+    History,
+    MarketView,
+    PairView,
+    Print,
+    RouteDetail,
+    RouteView,
+    Snapshot,
+    View,
+    known,
+    wanted,
+)
+from analytics.spread import MECHANICAL_BPS, mark_index_bps, mechanical_bps, signal_class
+from analytics.statistic import Statistic
 from analytics.tracker import RouteQuote
-from feeds.model import MS, SECOND, Ns
+from feeds.model import MS, SECOND, LinkState, Ns
 
 FUNDING_GRACE_NS: Ns = 60 * SECOND
 """The first messages after a settlement still carry the time that has just passed."""
+Z_MAX_AGE_NS: Ns = 5 * SECOND
+"""A mark that comes less often than each second leaves gaps on the grid; its z outlives them this long."""
 
 
 def make_snapshot(
@@ -24,22 +43,48 @@ def make_snapshot(
     pairs: Iterable[Pair],
     routes: Iterable[Route],
     alerts: Iterable[Alert],
-    threshold: float,
+    tape: tuple[Print, ...],
+    settings: AnalyticsSettings,
+    leg_guards: Sequence[tuple[str, LegGuard]],
 ) -> Snapshot:
-    """`now` is the last boundary; `threshold` the z-score of a strong signal."""
+    """`now` is the last boundary; `tape` what the view is to see of it; `leg_guards` are those that routes ask."""
+    markets = list(markets)
+    oldest = now - view.window_s * SECOND
     seen = [market for market in markets if wanted(market.id, view.instruments)]
     return Snapshot(
         now_ns=now,
-        markets=tuple(_market(market, now) for market in seen),
+        markets=tuple(_market(market, now, oldest, leg_refusal(market, settings.guards, now, leg_guards)) for market in seen),
         books=tuple(_book(market, view.depth) for market in seen) if view.depth else (),
         pairs=tuple(
-            _pair(pair, threshold)
+            _pair(
+                pair,
+                settings.z.threshold,
+                now - view.pair_window_s * SECOND,
+                pair_refusal(pair.reference, pair.other, settings.guards, now, leg_guards),
+            )
             for pair in pairs
-            if wanted(pair.reference.id, view.instruments) or wanted(pair.other.id, view.instruments)
-        ),
-        routes=tuple(_route(route, now, view.exits) for route in routes if wanted(route.id, view.routes)),
+            if wanted(pair.id, view.pairs)
+            and (wanted(pair.reference.id, view.instruments) or wanted(pair.other.id, view.instruments))
+        )
+        if view.pairs is not None
+        else (),
+        routes=tuple(_route(route, now, view) for route in routes if wanted(route.id, view.routes))
+        if view.routes is not None
+        else (),
         alerts=tuple(alerts),
+        axes=make_axes(view.ladder, markets, now) if view.ladder is not None else (),
+        tape=tape,
     )
+
+
+def history(statistic: Statistic, oldest: Ns) -> History:
+    """The samples after `oldest`, found from the newest on: a short window does not read the hour."""
+    found = []
+    for sample in reversed(statistic.history):
+        if sample[0] <= oldest:
+            break
+        found.append(sample)
+    return tuple(reversed(found))
 
 
 def _book(market: Market, depth: int) -> BookView:
@@ -47,7 +92,7 @@ def _book(market: Market, depth: int) -> BookView:
     return BookView(market.id, tuple(bids), tuple(asks))
 
 
-def _market(market: Market, now: Ns) -> MarketView:
+def _market(market: Market, now: Ns, oldest: Ns, refused: str) -> MarketView:
     book = market.book
     fit = market.fit and book is not None
     bid, ask = (book.bid, book.ask) if book is not None and fit else (nan, nan)
@@ -58,17 +103,25 @@ def _market(market: Market, now: Ns) -> MarketView:
     if funding is not None and funding.next_ns and now > funding.next_ns + FUNDING_GRACE_NS:
         funding = None  # what is shown would be the rate of an interval that has ended
     mechanical = mechanical_bps(funding.rate, funding.interval_s, funding.next_ns, now) if funding is not None else nan
-    residual = market.mark_index.value - mechanical
+    spread = mark_index_bps(market.mark, market.index, now).value_bps
+    statistic = market.mark_index
+    z = statistic.last_z if spread == spread and now - statistic.z_ns <= Z_MAX_AGE_NS else nan
+    residual = spread - mechanical
+    trade = market.last_trade if fit else None
+    ended = market.status.link is LinkState.CLOSED
+    bands = market.bands if not refused else ()  # the grid's figures outlive what they are made of by up to a second, or for ever
     return MarketView(
         instrument=market.id,
+        facts=market.instrument,
         native=market.instrument.native,
+        refused=refused,
         link=str(market.status.link),
         book=str(market.status.book),
         reason=market.status.reason,
         age_ms=max(now - book.recv_ns, 0) / MS if book is not None and book.recv_ns else None,
         pulse_ms=max(now - leg.pulse.last_ns, 0) / MS if leg is not None else None,
-        late_ms=known(leg.late_ns / MS) if leg is not None else None,
-        lag_ms=known(leg.lag_ns / MS) if leg is not None else None,
+        late_ms=known(leg.late_ns / MS) if leg is not None and not ended else None,
+        lag_ms=known(leg.lag_ns / MS) if leg is not None and not ended else None,
         bid=known(bid),
         bid_size=book.bid_size if book is not None and bid == bid else None,
         ask=known(ask),
@@ -77,47 +130,57 @@ def _market(market: Market, now: Ns) -> MarketView:
         spread_bps=known((ask - bid) / (ask + bid) * 2e4),
         micro=known(microprice(bid, book.bid_size, ask, book.ask_size, market.instrument).price) if book is not None else None,
         depth_quote={
-            f"{band.width_bps:g}": (band.bid_quote, band.ask_quote) for band in market.bands if band.bid_quote == band.bid_quote
+            f"{band.width_bps:g}": (band.bid_quote, band.ask_quote) for band in bands if band.bid_quote == band.bid_quote
         },
-        imbalance=known(market.obi),
+        imbalance=known(market.obi) if not refused else None,
         mark=known(mark),
         index=known(index),
-        mark_index_bps=known(market.mark_index.value),
-        mark_index_z=known(market.mark_index.z),
+        mark_index_bps=known(spread),
+        mark_index_z=known(z),
+        mark_index_n=statistic.n,
+        mark_index_history=history(statistic, oldest),
         mechanical_bps=known(mechanical),
         residual_bps=known(residual),
         badge="MECH" if abs(residual) < MECHANICAL_BPS else "",
-        premium_bps=known(market.premium.value),
-        premium_z=known(market.premium.z),
+        premium_bps=known(market.premium.value) if not refused else None,
+        premium_z=known(market.premium.z) if not refused else None,
+        premium_history=history(market.premium, oldest),
         funding_rate=funding.rate if funding is not None else None,
         funding_interval_s=funding.interval_s or None if funding is not None else None,
         funding_next_ns=funding.next_ns or None if funding is not None else None,
         open_interest=known(market.open_interest),
-        last_price=market.last_trade.price if market.last_trade is not None and fit else None,
+        last_price=trade.price if trade is not None else None,
+        last_size=trade.size if trade is not None else None,
+        last_aggressor=trade.aggressor if trade is not None else None,
+        last_ns=market.last_trade_ns if trade is not None else None,
         assumed=market.instrument.assumed,
     )
 
 
-def _pair(pair: Pair, threshold: float) -> PairView:
+def _pair(pair: Pair, threshold: float, oldest: Ns, refused: str) -> PairView:
     statistic = pair.statistic
-    signal = signal_class(statistic.z, threshold) if pair.axis is not Axis.RAW else None
+    value, z = (statistic.value, statistic.z) if not refused else (nan, nan)
+    signal = signal_class(z, threshold) if pair.axis is not Axis.RAW else None
     return PairView(
         pair=pair.id,
+        other=pair.other.id,
+        reference=pair.reference.id,
         axis=str(pair.axis) if pair.axis is not None else "",
-        basis_bps=known(statistic.value),
+        basis_bps=known(value),
         mean_bps=known(statistic.mean),
         sd_bps=known(statistic.sd),
-        z=known(statistic.z),
+        z=known(z),
         n=statistic.n,
         signal=str(signal) if signal is not None else None,
+        history=history(statistic, oldest),
     )
 
 
-def _route(route: Route, now: Ns, exits: bool) -> RouteView:
-    judged = route.judge(now)
+def _route(route: Route, now: Ns, view: View) -> RouteView:
+    judged = route.judge(now, view.size_usd)
     quote = judged if isinstance(judged, RouteQuote) else None
-    way_out = route.bailout(quote, now) if quote is not None and exits else None
-    doable = route.executable(now) if quote is not None and exits else None
+    way_out = route.bailout(quote, now) if quote is not None and view.exits else None
+    doable = route.executable(now) if quote is not None and view.exits else None
     kind = route.kind(now)
     return RouteView(
         route=route.id,
@@ -135,4 +198,20 @@ def _route(route: Route, now: Ns, exits: bool) -> RouteView:
         binding=doable.binding if doable is not None else None,
         refused=judged if isinstance(judged, str) else "no mark" if kind is RouteKind.UNSPLIT else "",
         episode=route.tracker.episode(),
+        detail=_detail(route, quote, way_out) if view.details else None,
+    )
+
+
+def _detail(route: Route, quote: RouteQuote | None, way_out: Bailout | None) -> RouteDetail:
+    nearest = route.nearest
+    return RouteDetail(
+        buy_price=quote.buy_price if quote is not None else None,
+        sell_price=quote.sell_price if quote is not None else None,
+        buy_fee_bps=known(route.buy_fee * 1e4),
+        sell_fee_bps=known(route.sell_fee * 1e4),
+        fills=CROSSINGS_LOCKED if route.locked else CROSSINGS_UNWOUND,
+        out_bps=known(way_out.out_bps) if way_out is not None else None,
+        nearest_bps=nearest.edge_bps if nearest is not None else None,
+        nearest_ns=route.nearest_ns,
+        refusals=tuple(sorted(route.refusals.items(), key=lambda each: (-each[1], each[0]))),
     )

@@ -17,6 +17,7 @@ from operator import neg
 
 import numpy as np
 
+from feeds.depth import NOTHING, Column, Depth, laid_over
 from feeds.health import LegHealth
 from feeds.model import BookState, Instrument, Ns
 
@@ -26,10 +27,14 @@ ROOM = 1024
 """How many tombstones above twice the live levels a side may hold before it is swept."""
 
 
+EVERYTHING = 1 << 30
+"""More levels than a side can hold."""
+
+
 class Side:
     """Bids (`sign` +1) or asks (`sign` -1). Not for readers of market data: they ask the `OrderBook`."""
 
-    __slots__ = ("_band", "_floor", "_high", "_room", "_sizes", "sign")
+    __slots__ = ("_band", "_depth", "_floor", "_high", "_room", "_sizes", "sign")
 
     def __init__(self, sign: int) -> None:
         self.sign = sign
@@ -38,21 +43,24 @@ class Side:
         self._floor = -inf  # prices at or below it (times sign) may be missing from the band
         self._high = HIGH
         self._room = 0
+        self._depth: Depth | None = None  # None: nobody reads the whole side
 
     def replace(self, levels: Iterable[tuple[float, float]]) -> None:
         """Forget everything and hold `levels` (price, size), in any order; size 0 is nothing."""
-        self._sizes = live = {price: size for price, size in levels if size}
-        self._room = 2 * len(live) + ROOM
-        self._rebuild()
+        self._depth = None
+        self._hold(levels)
 
     def apply(self, levels: Sequence[tuple[float, float]]) -> tuple[float, float]:
         """Set each price to its absolute size, 0 removing it; returns (price, size) of the best level then, (nan, 0.0) for none.
 
-        One function for both, since every update is followed by a look at the touch: 5 % less a message than two.
+        One function for both, since every update is followed by a look at the touch: 5 % less a message than two. A side that is
+        read as a whole (`depth`) keeps `levels` until the next reading: they must not be altered.
         """
         sizes, band, sign = self._sizes, self._band, self.sign
         before = len(sizes)
         sizes.update(levels)
+        if self._depth is not None and not self._depth.note(levels):
+            self._depth = None
         added = len(sizes) - before
         if added:
             floor = self._floor
@@ -61,7 +69,7 @@ class Side:
                 if key > floor:
                     insort(band, key)
             if len(band) > LONGEST + 2 * self._high or len(sizes) > self._room:
-                self.replace(sizes.items())
+                self._hold(sizes.items())
                 return self.best()
         while band:
             price = sign * band[-1]
@@ -116,9 +124,20 @@ class Side:
         prices = keys if self.sign > 0 else list(map(neg, keys))
         return prices, list(map(self._sizes.__getitem__, prices))
 
+    def depth(self) -> tuple[Column, Column]:
+        """Prices, rising on either side, and sizes of all levels. From here on updates are noted: the next reading is cheap."""
+        if self._depth is None:
+            self._depth = Depth(self._sizes)
+        return self._depth.read()
+
     def __len__(self) -> int:
         """Live levels; counted, so not for hot paths."""
         return sum(1 for size in self._sizes.values() if size)
+
+    def _hold(self, levels: Iterable[tuple[float, float]]) -> None:
+        self._sizes = live = {price: size for price, size in levels if size}
+        self._room = 2 * len(live) + ROOM
+        self._rebuild()
 
     def _rebuild(self) -> None:
         """Take the best prices into the band afresh; the tombstones among them go."""
@@ -195,6 +214,14 @@ class OrderBook:
     def published(self) -> bool:
         """Whether a reader may use it: SYNCED and bid below ask."""
         return self.state is BookState.SYNCED and not self.crossed_ns
+
+    def still(self, leg: LegHealth) -> "OrderBook":
+        """A copy of what is readable now, on a leg that stands still as well."""
+        found = OrderBook(self.instrument, leg)
+        found.reason = self.reason
+        if self.published:
+            found.replace(self.bid_levels(EVERYTHING), self.ask_levels(EVERYTHING), self.seq, self.venue_ns, self.recv_ns)
+        return found
 
     def fall(self, state: BookState, reason: str) -> None:
         """Nothing is readable from here on. EMPTY waits for a subscription, BUFFERING for a snapshot."""
@@ -279,6 +306,21 @@ class OrderBook:
         if self.touch_seq > self.seq:
             _lay_over(bid_prices, bid_sizes, self.touch_bid, self.touch_bid_size, 1, lowest)
             _lay_over(ask_prices, ask_sizes, self.touch_ask, self.touch_ask_size, -1, highest)
+        return bid_prices, bid_sizes, ask_prices, ask_sizes
+
+    def depth(self) -> tuple[Column, Column, Column, Column]:
+        """Bid prices, bid sizes, ask prices, ask sizes of all levels, the touch laid over them; empty unless published.
+
+        Prices rise on both sides: the best bid is the last, the best ask the first. For who reads many times a second; the first
+        reading costs as much as looking at each level.
+        """
+        if not self.published:
+            return NOTHING, NOTHING, NOTHING, NOTHING
+        bid_prices, bid_sizes = self.bids.depth()
+        ask_prices, ask_sizes = self.asks.depth()
+        if self.touch_seq > self.seq:
+            bid_prices, bid_sizes = laid_over(bid_prices, bid_sizes, self.touch_bid, self.touch_bid_size, 1)
+            ask_prices, ask_sizes = laid_over(ask_prices, ask_sizes, self.touch_ask, self.touch_ask_size, -1)
         return bid_prices, bid_sizes, ask_prices, ask_sizes
 
     @property

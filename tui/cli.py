@@ -5,8 +5,9 @@ else to stderr. Each command imports what it needs when it runs, so that `arbtop
 terminal. Not here: any work; configuration is `tui/config.py`, a replay `tui/session.py`, an import `feeds/importers`.
 """
 
+import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from feeds.hub import Hub
     from feeds.importers import ImportReport
     from tui.config import Config
+    from tui.session import ReplayOptions
 
 LINE: Final = 2000
 """Characters of an error line."""
@@ -127,10 +129,15 @@ def cli(ctx: click.Context, config_file: Path | None) -> None:
 @click.option("--rules", type=path_type, metavar="FILE", help="Alert rules.")
 @click.option("--export", "export_file", type=path_type, metavar="FILE", help="Write the alerts as .csv or .jsonl.")
 @click.option("--state", type=path_type, metavar="DIR", help="Log alerts there. Without it a replay keeps nothing.")
+@click.option("--theme", metavar="NAME", help="midnight, okabe, ansi, one of your own, or a .toml file.")
+@click.option("--glyphs", type=click.Choice(["auto", "braille", "block", "ascii"]), help="Signs to draw with.")
+@click.option("--fps", type=click.IntRange(1, 30), help="Frames per second.")
+@click.option("--calm", is_flag=True, help="Two frames per second, and nothing flashes.")
 @json_option
 @click.pass_obj
 def replay(
     config_file: Path | None,
+    /,
     path: Path,
     headless: bool,
     speed: float,
@@ -139,13 +146,12 @@ def replay(
     export_file: Path | None,
     state: Path | None,
     as_json: bool,
+    **look: Any,
 ) -> None:
-    """Play a recording through the same code as live data.
+    """Play a recording through the same code as live data, on the screens or, with --headless, into a report.
 
     PATH is a recording: a directory or one file of it. A name that is not here is looked for among the imported recordings.
     """
-    if not headless:
-        raise Mistake("the screens come next; add --headless to run the recording and print a report")
     from analytics.alerts import DEFAULT_RULES
     from tui.config import load_config
     from tui.rules import load_rules
@@ -161,11 +167,36 @@ def replay(
         state=state,
         settings=config.analytics,
     )
+    if not headless:
+        _draw(config, options, look)
+        return
     with _progress("replay") as tell:
         report = replay_headless(options, tell)
     _print(report, report.text, as_json)
     if report.alerts_lost:
         raise Failure(f"{state}: {report.alerts_lost} alert records could not be written; free some space and run it again")
+
+
+def _draw(config: "Config", options: "ReplayOptions", asked: Mapping[str, Any]) -> None:
+    """Open the screens on a recording; says in one line why it cannot."""
+    if options.export is not None:
+        raise Mistake("--export goes with --headless; on the screens press e")
+    for stream, name, mend in (
+        (sys.__stdin__, "stdin", "arbtop reads keys from it; do not pipe into it"),
+        (sys.__stderr__, "stderr", "the screens are drawn there; do not redirect it"),
+    ):
+        if stream is None or not stream.isatty():
+            raise Mistake(f"{name} is no terminal: {mend}, or add --headless for a report")
+    if os.environ.get("TERM", "dumb") == "dumb":
+        raise Mistake("TERM is dumb: this terminal cannot draw screens; set TERM, or add --headless for a report")
+    from msgspec import structs
+
+    ui = structs.replace(config.ui, **{name: value for name, value in asked.items() if value})
+    from tui.run import run_replay
+
+    code = run_replay(options, ui, config.paths.exports_dir())
+    if code:
+        raise click.exceptions.Exit(code)
 
 
 @cli.command("import")

@@ -19,7 +19,7 @@ from analytics.settings import AnalyticsSettings
 from feeds.errors import InputError
 from feeds.text import clean_text
 from tui.journal import sync_directory, sync_file, write_whole
-from tui.settings import Paths, default_config_path
+from tui.settings import Paths, Ui, default_config_path
 from tui.toml import SHOWN, make, read_toml, toml_value, wanted
 
 WIDTH: Final = 100
@@ -29,6 +29,7 @@ WIDTH: Final = 100
 class Config(AnalyticsSettings, frozen=True, forbid_unknown_fields=True):
     """Everything a user may set."""
 
+    ui: Ui = Ui()
     paths: Paths = Paths()
 
     @property
@@ -68,6 +69,15 @@ NOTES: Final[Mapping[str, str]] = {
     "obi.tau_s": "s, time constant of the smoothing",
     "premium": "The premium of a perpetual over its index.",
     "premium.impact_notional": "quote units whose average price stands for the book",
+    "tape": "The tape of large prints.",
+    "tape.min_usd": "USD from which a print is shown; block trades too",
+    "ui": "How the screens look.",
+    "ui.home": "the screen that is shown first",
+    "ui.theme": "a theme that ships (midnight, okabe, ansi), or the name of a file in the themes directory beside this one",
+    "ui.glyphs": "signs to draw with; auto takes braille where the terminal's locale is UTF-8, else ascii",
+    "ui.fps": "frames per second",
+    "ui.calm": "true: two frames per second, and nothing flashes",
+    "ui.group_bp": "bp that a row of the order books spans; 0 is one tick",
     "paths": "Directories, absolute or under ~/. Empty is the default.",
     "paths.state": "the alert log; by default in the platform's state directory",
     "paths.recordings": "imported recordings; by default in the platform's data directory",

@@ -14,7 +14,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -119,6 +119,15 @@ def utc_text(at: Ns) -> str | None:
     return f"{(_EPOCH + timedelta(seconds=seconds)).isoformat()}.{rest:09d}Z"
 
 
+def local_text(at: Ns, zone: tzinfo | None = None) -> str | None:
+    """`2026-10-04T14:00:00.000000001+02:00`: the same in `zone`, by default the machine's."""
+    if not at:
+        return None
+    seconds, rest = divmod(at, SECOND)
+    there = datetime.fromtimestamp(seconds, UTC).astimezone(zone).isoformat()
+    return f"{there[:19]}.{rest:09d}{there[19:]}"
+
+
 def _finite(number: float | None) -> float | None:
     return None if number is None or not math.isfinite(number) else number
 
@@ -139,21 +148,44 @@ def _cell(value: Cell | Sequence[Cell]) -> Cell:
     return formula_safe(" | ".join("" if part is None else str(part) for part in value))
 
 
-def _csv(rows: Iterable[Row]) -> bytes:
+Values: TypeAlias = Sequence[Cell | Sequence[Cell]]
+"""A row's values in the order of `COLUMNS`."""
+
+
+def _csv(rows: Iterable[Values]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     writer.writerow([formula_safe(column) for column in COLUMNS])
-    writer.writerows([_cell(value) for value in astuple(row)] for row in rows)
+    writer.writerows([_cell(value) for value in row] for row in rows)
     return text.getvalue().encode()
 
 
-def _jsonl(rows: Iterable[Row]) -> bytes:
+def _jsonl(rows: Iterable[Values]) -> bytes:
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-    return "".join(f"{encode(dict(zip(COLUMNS, astuple(row), strict=True)))}\n" for row in rows).encode()
+    return "".join(f"{encode(dict(zip(COLUMNS, row, strict=True)))}\n" for row in rows).encode()
 
 
-FORMATS: Final[Mapping[str, Callable[[Iterable[Row]], bytes]]] = MappingProxyType({"csv": _csv, "jsonl": _jsonl})
+FORMATS: Final[Mapping[str, Callable[[Iterable[Values]], bytes]]] = MappingProxyType({"csv": _csv, "jsonl": _jsonl})
 """Format name, which is also the suffix → its bytes."""
+
+
+TIMES: Final[Mapping[str, str]] = MappingProxyType(
+    {"opened_utc": "opened_ns", "closed_utc": "closed_ns", "peak_utc": "peak_ns", "acked_utc": "acked_ns"}
+)
+"""The columns that hold a time → the episode's field."""
+
+
+def export_bytes(alerts: Iterable[Alert], fmt: str, time: Callable[[Ns], Cell] = utc_text) -> bytes:
+    """The whole file of these episodes in the format `fmt`. `time` writes the times; nothing else depends on it."""
+    places = [(COLUMNS.index(column), field) for column, field in TIMES.items()]
+
+    def values(alert: Alert) -> Values:
+        cells: list[Cell | Sequence[Cell]] = list(astuple(row_of(alert)))
+        for place, field in places:
+            cells[place] = time(getattr(alert, field))
+        return cells
+
+    return FORMATS[fmt](map(values, alerts))
 
 
 def format_of(path: str | Path) -> str:
@@ -199,9 +231,9 @@ def export(alerts: Iterable[Alert], path: str | Path, fmt: str | None = None) ->
     chosen = format_of(target) if fmt is None else fmt
     if chosen not in FORMATS:
         raise InputError(f"{clean_text(chosen)}: no such export format; choose one of {', '.join(FORMATS)}")
-    rows = [row_of(alert) for alert in alerts]
-    replace_file(target, FORMATS[chosen](rows))
-    return len(rows)
+    episodes = list(alerts)
+    replace_file(target, export_bytes(episodes, chosen))
+    return len(episodes)
 
 
 def replace_file(target: Path, data: bytes) -> None:

@@ -4,7 +4,7 @@ Places follow the platform's own rules (platformdirs, which honours XDG_*). Noth
 """
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 from platformdirs import user_config_path, user_data_path, user_state_path
@@ -40,11 +40,31 @@ class Paths(Struct, frozen=True, forbid_unknown_fields=True):
         """Where an import goes without `--output`, and where a replay looks for a name that is not here."""
         return _expand(self.recordings) if self.recordings else user_data_path(APP, appauthor=False) / "recordings"
 
+    def exports_dir(self) -> Path:
+        """Where exports and pictures go that are named without a directory."""
+        return _expand(self.exports) if self.exports else Path.cwd()
+
     def export_path(self, path: Path) -> Path:
         """A plain file name goes to the directory of exports, if one is set; a path is taken as it is."""
         if self.exports and path.parent == Path() and path.name not in ("", ".."):
             return _expand(self.exports) / path
         return path
+
+
+class Ui(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[ui]`: how the screens look."""
+
+    home: Literal["desk", "book", "alerts"] = "desk"
+    theme: Annotated[str, Meta(min_length=1, max_length=200)] = "midnight"
+    glyphs: Literal["auto", "braille", "block", "ascii"] = "auto"
+    fps: Annotated[int, Meta(ge=1, le=30)] = 10
+    calm: bool = False
+    group_bp: Annotated[float, Meta(ge=0, le=10)] = 1.0
+
+
+def themes_dir() -> Path:
+    """Where the user's own themes are, one TOML file each."""
+    return user_config_path(APP, appauthor=False) / "themes"
 
 
 def default_config_path() -> Path:

@@ -121,8 +121,8 @@ def test_alone_it_says_what_works_and_does_not_pretend() -> None:
         assert name in said
 
 
-def test_a_replay_without_headless_says_that_screens_are_missing() -> None:
-    assert "screens come next" in refused("replay", "somewhere")
+def test_the_screens_do_not_open_without_a_terminal(tmp_path: Path) -> None:
+    assert "no terminal" in refused("replay", str(tmp_path))
 
 
 @pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "fast", "1e999"])
@@ -165,7 +165,8 @@ def test_config_init_writes_what_check_accepts_and_never_twice(home: Path) -> No
     assert Path(path).read_text() == default_file()
     assert run("config", "check").stdout == f"{path}: ok\n"
     assert refused("config", "init") == f"{path}: is there already; move it away, or edit it"
-    assert list(tomllib.loads(Path(path).read_text())) == ["fees", "size", "guards", "arb", "z", "obi", "premium", "paths"]
+    tables = ["fees", "size", "guards", "arb", "z", "obi", "premium", "tape", "ui", "paths"]
+    assert list(tomllib.loads(Path(path).read_text())) == tables
 
 
 def test_config_check_says_each_file_and_fails_when_one_is_bad(home: Path) -> None:

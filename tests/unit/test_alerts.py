@@ -288,3 +288,48 @@ def test_what_was_pending_does_not_ripen_while_nothing_is_known() -> None:
     assert events == []
     book.judge(Metric.Z, "pair", hour + SECOND, 3.1, Context)
     assert [event.kind for event in events] == [AlertKind.FIRE]
+
+
+def test_an_acknowledged_episode_stays_so_in_all_that_is_told_of_it_later() -> None:
+    trace = Trace(rule(cooldown_ms=60_000)).judge(3.0)
+    acked = trace.book.ack(1, trace.now)
+    trace.judge(*[4.0] * 12, 1.0, 3.0, 1.0, *[1.0] * 12)
+    assert [kind for kind, _ in trace.told] == ["FIRE", "ACK", "PEAK", "RESOLVE", "PEAK"]
+    assert acked is not None
+    assert [event.alert.acked_ns for event in trace.events] == [0, *[acked.acked_ns] * 4]
+    assert acked.acked_ns == T0 + STEP
+    assert trace.events[-1].alert.repeats == 1
+
+
+def test_an_episode_that_has_ended_can_be_acknowledged_and_a_second_time_changes_nothing() -> None:
+    trace = Trace(rule()).judge(3.0, 1.0)
+    first = trace.book.ack(1, trace.now)
+    assert trace.book.ack(1, trace.now + STEP) == first
+    assert trace.told == [("FIRE", 0), ("RESOLVE", 100), ("ACK", 200)]
+    assert trace.events[-1].alert.state is AlertState.RESOLVED
+
+
+def test_an_acknowledged_episode_does_not_mark_the_next_one_nor_is_a_forgotten_one_found() -> None:
+    trace = Trace(rule()).judge(3.0)
+    trace.book.ack(1, trace.now)
+    trace.judge(1.0, 3.0)
+    assert trace.book.open[0].seq == 2
+    assert trace.book.open[0].acked_ns == 0
+    assert trace.book.ack(1, trace.now) is None
+    assert trace.book.ack(9, trace.now) is None
+
+
+def test_acknowledging_changes_neither_when_an_episode_ends_nor_its_peak() -> None:
+    values = (3.0, 5.0, 2.5, 4.0, 1.0, 3.5, 1.0)
+    plain, marked = Trace(rule()), Trace(rule())
+    for value in values:
+        plain.judge(value)
+        marked.judge(value)
+        for alert in marked.book.open:
+            marked.book.ack(alert.seq, marked.now)
+    ends = [
+        [msgspec.structs.replace(event.alert, acked_ns=0) for event in trace.events if event.kind is AlertKind.RESOLVE]
+        for trace in (plain, marked)
+    ]
+    assert ends[0] == ends[1]
+    assert len(ends[0]) == 2

@@ -345,3 +345,10 @@ def test_a_csv_field_with_quotes_commas_and_bars_comes_back_whole(tmp_path: Path
     rows = list(csv.reader(io.StringIO((tmp_path / "a.csv").read_text()), strict=True))
     assert [len(row) for row in rows] == [len(COLUMNS)] * 2
     assert rows[1][COLUMNS.index("rule")] == text
+
+
+def test_an_export_does_not_tell_what_is_muted(tmp_path: Path) -> None:
+    """Muting is the user's; the file is of the market."""
+    export([CLOSED], tmp_path / "plain.csv")
+    export([msgspec.structs.replace(CLOSED, muted_until_ns=T0 * 2)], tmp_path / "muted.csv")
+    assert (tmp_path / "plain.csv").read_bytes() == (tmp_path / "muted.csv").read_bytes()

@@ -1,0 +1,179 @@
+"""The two lines at the top of every screen, and the footer: can I believe this screen, and where am I (desk.md 3, "Header").
+
+What does not fit is left out by rank, never cut in the middle: the time, the alerts and the venues go last.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from analytics.alert import Severity
+from analytics.snapshot import MarketView
+from feeds.model import SECOND
+from tui.formats import DASH, age, clock, day, lateness, speed, usd
+from tui.keys import SCREENS, TABLE
+from tui.line import Line, Span, cells, pad
+from tui.names import venue_name
+from tui.scene import Scene
+
+SEPARATOR: Final[Span] = (" │ ", "dim")
+SEVERITIES: Final[Mapping[Severity, str]] = {Severity.CRIT: "■", Severity.WARN: "▲", Severity.INFO: "●"}
+BAR_CELLS: Final = 12
+
+
+class Piece(NamedTuple):
+    """Part of a line that is shown whole or not at all; the highest `rank` goes first."""
+
+    spans: tuple[Span, ...]
+    rank: int
+
+    @property
+    def width(self) -> int:
+        return sum(cells(text) for text, _ in self.spans)
+
+
+def compose(pieces: Sequence[Piece], width: int, separator: Span | None = SEPARATOR) -> tuple[Span, ...]:
+    """As many pieces as fit into `width`, in their order."""
+    kept = [piece for piece in pieces if piece.spans]
+    gap = cells(separator[0]) if separator is not None else 0
+    while kept and sum(piece.width for piece in kept) + gap * (len(kept) - 1) > width:
+        kept.remove(max(kept, key=lambda piece: piece.rank))
+    spans: list[Span] = []
+    for piece in kept:
+        if spans and separator is not None:
+            spans.append(separator)
+        spans.extend(piece.spans)
+    return tuple(spans)
+
+
+def spread(left: tuple[Span, ...], right: tuple[Span, ...], width: int) -> Line:
+    """`left` at the left edge and `right` at the right one; `right` wins where they meet."""
+    right_width = sum(cells(text) for text, _ in right)
+    start = pad(Line(left), max(width - right_width, 0))
+    return pad(Line((*start.spans, *right)), width)
+
+
+def header_lines(scene: Scene, here: str, width: int) -> list[Line]:
+    """What is true for all screens, then the tabs and the state of the replay."""
+    return [_state(scene, width), _tabs(scene, here, width)]
+
+
+def _state(scene: Scene, width: int) -> Line:
+    venues = _venues(scene.snapshot.markets)
+    right = compose(
+        [
+            Piece((("FROZEN", "warn"),) if scene.held is not None else (), 0),
+            Piece(((clock(scene.snapshot.now_ns), "text"),), 0),
+            Piece(_unacked(scene), 0),
+        ],
+        width,
+    )
+    room = width - sum(cells(text) for text, _ in right) - 4
+    left = compose(
+        [Piece(_fees(scene), 2), Piece(_size(scene), 3), Piece((("USDT/USD ", "dim"), (DASH, "dim")), 5), *venues], room
+    )
+    return spread(((" ", "text"), *left), (*right, (" ", "text")), width)
+
+
+def _fees(scene: Scene) -> tuple[Span, ...]:
+    fees = scene.fees
+    if fees.tier == "none":
+        return (("FEES none", "warn"),)
+    own = f" +{fees.own} own" if fees.own else ""
+    text = f"FEES {fees.tier.upper()} taker{own}"
+    return ((text, "text"),) if fees.confirmed else ((text, "text"), (" ?", "warn"))
+
+
+def _size(scene: Scene) -> tuple[Span, ...]:
+    return (("size ", "dim"), (usd(scene.size_usd) if scene.size_usd else "touch", "text"))
+
+
+def _venues(markets: Iterable[MarketView]) -> list[Piece]:
+    """One piece a venue: the worst state of its markets, and its worst lag."""
+    by_venue: dict[str, list[MarketView]] = {}
+    for market in markets:
+        by_venue.setdefault(market.facts.venue, []).append(market)
+    return [Piece(_venue(venue, found), 1) for venue, found in by_venue.items()]
+
+
+def _venue(venue: str, markets: Sequence[MarketView]) -> tuple[Span, ...]:
+    down = sum(1 for market in markets if market.refused)
+    glyph, role = ("●", "good") if not down else ("◐", "warn") if down < len(markets) else ("○", "crit")
+    return ((f"{venue_name(venue)} ", "text"), (glyph, role), (_lag(markets), "text" if not down else role))
+
+
+def _lag(markets: Sequence[MarketView]) -> str:
+    """The worst lag; where the clocks' offset is not known, how late data is against its own median, with a sign."""
+    lags = [market.lag_ms for market in markets if market.lag_ms is not None]
+    if lags:
+        return age(max(lags))
+    late = [market.late_ms for market in markets if market.late_ms is not None]
+    return lateness(max(late)) if late else f" {DASH}"
+
+
+def _unacked(scene: Scene) -> tuple[Span, ...]:
+    spans = [
+        (f"{SEVERITIES[severity]}{count} ", str(severity)) for severity in Severity if (count := scene.unacked.get(severity, 0))
+    ]
+    if not spans:
+        return (("no alerts", "dim"),)
+    spans.reverse()  # the worst first
+    text, role = spans[-1]
+    return (*spans[:-1], (text.rstrip(), role))
+
+
+def _tabs(scene: Scene, here: str, width: int) -> Line:
+    tabs: list[Span] = [(" ", "text")]
+    for key in TABLE:
+        if key.group == SCREENS:
+            name = key.label.upper()
+            tabs.append((f"▐{key.face} {name}▌", "accent") if key.id == here else (f" {key.face} {name} ", "dim"))
+    room = width - sum(cells(text) for text, _ in tabs) - 1
+    return spread(tuple(tabs), (*_replay(scene, room), (" ", "text")), width)
+
+
+def _replay(scene: Scene, room: int) -> tuple[Span, ...]:
+    status = scene.status
+    held = scene.held
+    if held is not None:
+        since = f"{(held.now_ns - held.since_ns) / SECOND:+.0f} s"
+        news = f" · {held.alerts} new alert{'s' if held.alerts != 1 else ''}" if held.alerts else ""
+        return compose(
+            [Piece((("FROZEN ", "warn"), (clock(held.since_ns), "text")), 0), Piece(((f"  {since}{news}", "text"),), 1)],
+            room,
+            None,
+        )
+    elapsed, whole = (status.now_ns - status.start_ns) / SECOND, (status.end_ns - status.start_ns) / SECOND
+    if status.seeking is not None:
+        word, role = f"GOING THERE {status.seeking:.0%}", "warn"
+    elif status.finished:
+        word, role = "END", "warn"
+    elif status.paused:
+        word, role = f"PAUSED {speed(status.speed)}", "warn"
+    else:
+        word, role = f"▸ {speed(status.speed)}", "good"
+    filled = min(max(int(status.share * BAR_CELLS), 0), BAR_CELLS)
+    return compose(
+        [
+            Piece((("REPLAY ", "accent"), (word, role)), 0),
+            Piece((("  ▲ DAMAGED", "warn"),) if status.damage else (), 1),
+            Piece((("  ▲ NOT FROM START", "warn"),) if not status.exact else (), 1),
+            Piece(((f"  {day(status.now_ns)}", "dim"),), 3),
+            Piece((("  ", "dim"), ("█" * filled, "accent"), ("·" * (BAR_CELLS - filled), "dim")), 2),
+            Piece(((f"  {_minutes(elapsed)}", "text"), (f" of {_minutes(whole)}", "dim")), 1),
+        ],
+        room,
+        None,
+    )
+
+
+def _minutes(seconds: float) -> str:
+    minutes, rest = divmod(int(max(seconds, 0)), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+@lru_cache(32)
+def footer_line(keys: tuple[tuple[str, str], ...], width: int) -> Line:
+    """The keys that matter most here, as (face, label); those at the end go first where there is no room."""
+    pieces = [Piece(((f" {face}", "accent"), (f" {label} ", "dim")), at) for at, (face, label) in enumerate(keys)]
+    return pad(Line(compose(pieces, width, None)), width)
