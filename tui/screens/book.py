@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import ClassVar, Final
 
-from textual.containers import Horizontal
 from textual.widget import Widget
 
 from analytics.ladder import AxisHold, AxisView, LadderQuery, Unit
@@ -34,6 +33,7 @@ from tui.widgets.bindings import bind
 from tui.widgets.ladder import LadderGrid
 from tui.widgets.live_grid import LiveGrid, Row
 from tui.widgets.panel import Panel
+from tui.widgets.room import Side
 
 GROUPS_BPS: Final = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """What a row spans; 0 is the coarsest tick there is."""
@@ -110,7 +110,7 @@ class BookScreen(LiveScreen):
         """The row of the axis that the cursor was on."""
 
     def panels(self) -> Iterable[Widget]:
-        with_tape = Horizontal(self.panel, self.tape_panel, id="book-row")
+        with_tape = Side(self.panel, self.tape_panel, id="book-row")
         return with_tape, self.info
 
     # -- the frame ---------------------------------------------------------------------------------------------------------

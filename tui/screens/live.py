@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
-from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -22,6 +21,7 @@ from tui.widgets.bindings import bind
 from tui.widgets.live_grid import LiveGrid
 from tui.widgets.panel import Panel
 from tui.widgets.prompt import Prompt
+from tui.widgets.room import Column
 
 if TYPE_CHECKING:
     from tui.app import ArbtopApp
@@ -73,7 +73,7 @@ class LiveScreen(Screen[None], inherit_bindings=False):
 
     def compose(self) -> ComposeResult:
         yield self.header
-        with Vertical(id="panels"):
+        with Column(id="panels"):
             yield from self.panels()
         yield self.prompt
         yield self.footer
