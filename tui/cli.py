@@ -168,6 +168,8 @@ def replay(
         settings=config.analytics,
     )
     if not headless:
+        if as_json:
+            raise Mistake("--json goes with --headless: the screens print no document")
         _draw(config, options, look)
         return
     with _progress("replay") as tell:

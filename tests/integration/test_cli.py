@@ -121,6 +121,10 @@ def test_alone_it_says_what_works_and_does_not_pretend() -> None:
         assert name in said
 
 
+def test_json_without_headless_is_refused_instead_of_ignored(tmp_path: Path) -> None:
+    assert "--json goes with --headless" in refused("replay", str(tmp_path), "--json")
+
+
 def test_the_screens_do_not_open_without_a_terminal(tmp_path: Path) -> None:
     assert "no terminal" in refused("replay", str(tmp_path))
 
