@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RECORDINGS := ../shared/recordings
 
-.PHONY: test check lock bench screenshots test-recordings clean
+.PHONY: demo test check lock bench soak screenshots test-recordings clean
+
+demo: $(STAMP)
+	$(BIN)/arbtop demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -21,6 +24,9 @@ test-recordings: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench
+
+soak: $(STAMP)
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10)
 
 screenshots: $(STAMP)
 	$(BIN)/python -m tests.screenshots

@@ -32,19 +32,17 @@ class Metric(StrEnum):
 
 
 class MetricFacts(NamedTuple):
-    """Unit of the value; whether the rule's own thresholds judge it; what it is a figure of; whether it grows with time alone."""
+    """Unit of the value; whether the rule's own thresholds judge it; what it is a figure of."""
 
     unit: str
     thresholds: bool
     scope: str
-    grows: bool = False
-    """Such a peak is told when the episode ends, not once a second."""
 
 
 METRICS: Mapping[Metric, MetricFacts] = {
     Metric.ROUTE: MetricFacts("bp", False, "route"),
-    Metric.STALE: MetricFacts("ms", False, "market", True),
-    Metric.GAP: MetricFacts("ms", False, "market", True),
+    Metric.STALE: MetricFacts("ms", False, "market"),
+    Metric.GAP: MetricFacts("ms", False, "market"),
     Metric.Z: MetricFacts("sd", True, "pair"),
     Metric.BASIS: MetricFacts("bp", True, "pair"),
     Metric.IMBALANCE: MetricFacts("ratio", True, "market"),
@@ -284,7 +282,7 @@ class AlertBook:
         elif firing and alert is not None:
             if value == value and (alert.peak is None or rule.loud(value) > rule.loud(alert.peak)):
                 watch.alert = structs.replace(alert, peak=value, peak_ns=now)
-                watch.peaked = not METRICS[rule.metric].grows
+                watch.peaked = True
         elif alert is not None and now - watch.fired_ns < rule.cooldown_ms * MS:
             if not watch.suppressed:
                 watch.suppressed = True

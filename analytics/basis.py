@@ -45,26 +45,30 @@ class Pair:
 
     def second(self, now: Ns) -> None:
         """One sample of the grid. A change of axis starts the series anew: two measures do not mix."""
+        axis, value = self.measure(now)
+        if axis is None:
+            self.statistic.gap()
+            return
+        self._axis_ns = now
+        if axis is not self.axis:
+            self.axis = axis
+            self.statistic = Statistic(self._settings.z)
+        self.statistic.push(now, value)
+
+    def measure(self, now: Ns) -> tuple[Axis | None, float]:
+        """The basis of the books as they stand, in bp, and its axis; None and nan where the legs may not be compared."""
         mid, reference_mid = self.other.mid, self.reference.mid
         refused = pair_refusal(self.reference, self.other, self._settings.guards, now, self._guards)
         if refused or mid != mid or reference_mid != reference_mid:
-            self.statistic.gap()
-            return
+            return None, nan
         scales = self._rule(self.reference, self.other, now)
-        if scales.axis is Axis.RAW and self.axis is Axis.INDEX and now - self._axis_ns < INDEX_MAX_AGE_NS:
-            self.statistic.gap()  # an index that hesitates is a gap, not another measure
-            return
-        self._axis_ns = now
-        if scales.axis is not self.axis:
-            self.axis = scales.axis
-            self.statistic = Statistic(self._settings.z)
-        if scales.axis is Axis.RAW:
-            value = bps(mid, reference_mid)
-        else:
-            value = bps(mid * scales.sell, reference_mid * scales.buy)
-        self.statistic.push(now, value)
+        if scales.axis is not Axis.RAW:
+            return scales.axis, bps(mid * scales.sell, reference_mid * scales.buy)
+        if self.axis is Axis.INDEX and now - self._axis_ns < INDEX_MAX_AGE_NS:
+            return None, nan  # an index that hesitates is a gap, not another measure
+        return Axis.RAW, bps(mid, reference_mid)
 
     @property
     def tradable_bps(self) -> float:
-        """The basis now, nan on the RAW axis: for rules, which must not see it."""
+        """The basis of the last sample, nan on the RAW axis: for rules, which must not see it."""
         return self.statistic.value if self.axis is not Axis.RAW else nan

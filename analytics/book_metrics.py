@@ -14,11 +14,15 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from math import nan
 from operator import mul, neg, truediv
-from typing import Final
+from typing import Final, TypeAlias
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from feeds.model import Contract, Instrument
+
+Column: TypeAlias = NDArray[np.float64]
 
 ONE_SIDED: Final = "ONE_SIDED"
 """One side of the book is empty: the imbalance is +-1 by definition, not by observation."""
@@ -126,6 +130,35 @@ def bands(
     )
 
 
+def quote_within(
+    bid_prices: Column,
+    bid_sizes: Column,
+    ask_prices: Column,
+    ask_sizes: Column,
+    widths_bps: Sequence[float],
+    instrument: Instrument,
+) -> tuple[tuple[float, float], ...]:
+    """What rests within each of `widths_bps` of mid, edges included, in quote units: (bids, asks) a width; () with a side empty.
+
+    The same sums as those of `bands`, of whole sides as arrays whose prices rise on both (`OrderBook.depth`): for who asks at
+    every frame.
+    """
+    if not len(bid_prices) or not len(ask_prices):
+        return ()
+    mid = float(bid_prices[-1] + ask_prices[0]) / 2
+    found = []
+    for width in widths_bps:
+        begin = int(bid_prices.searchsorted(mid * (1.0 - width / 1e4) * (1.0 - _SLACK)))
+        end = int(ask_prices.searchsorted(mid * (1.0 + width / 1e4) * (1.0 + _SLACK), "right"))
+        found.append(
+            (
+                _quote(bid_prices[begin:], bid_sizes[begin:], instrument),
+                _quote(ask_prices[:end], ask_sizes[:end], instrument),
+            )
+        )
+    return tuple(found)
+
+
 def imbalance(
     bid_prices: Sequence[float],
     bid_sizes: Sequence[float],
@@ -170,6 +203,11 @@ def base_and_quote(prices: Sequence[float], sizes: Sequence[float], instrument: 
     if instrument.contract is Contract.INVERSE:
         return instrument.to_base(sum(map(truediv, sizes, prices)), 1.0), instrument.to_quote(sum(sizes), 1.0)
     return instrument.to_base(sum(sizes), 1.0), instrument.to_quote(sum(map(mul, prices, sizes)), 1.0)
+
+
+def _quote(prices: Column, sizes: Column, instrument: Instrument) -> float:
+    total = sizes.sum() if instrument.contract is Contract.INVERSE else prices @ sizes
+    return instrument.to_quote(float(total), 1.0)
 
 
 def _sums(

@@ -15,7 +15,7 @@ from analytics.alert import Alert, AlertEvent, Leg
 from analytics.alerts import DEFAULT_RULES, METRICS, AlertBook, Context, Metric, Rule
 from analytics.basis import Pair
 from analytics.fees import FeeSchedule
-from analytics.fitness import LEG_GUARDS, LegGuard, leg_refusal
+from analytics.fitness import LEG_GUARDS, LegGuard, MarkJumps, leg_refusal
 from analytics.market import Market, index_source
 from analytics.routes import DOLLARS, Axis, AxisRule, Route, RouteKind, axis_rule
 from analytics.settings import AnalyticsSettings
@@ -95,6 +95,7 @@ class Engine:
         self.now_ns: Ns = 0
         self._axis_rule = rule_of_axis
         self._leg_guards = leg_guards
+        self._jumps = MarkJumps()
         self._routes_of: dict[InstrumentId, list[Route]] = {}
         self._open: list[Route] = []
 
@@ -114,11 +115,12 @@ class Engine:
         )
 
     def nearest_routes(self, count: int, match: Callable[[Route], bool] | None = None) -> tuple[str, ...]:
-        """Ids of up to `count` routes that `match`, by falling edge of their touches; those that have none come last.
+        """Ids of up to `count` routes that `match`, by falling edge of their touches; those that have none come last, and two
+        markets that no axis has ever compared are no route.
 
         Nothing is judged or walked, so it is cheap; what is nearest by the touch need not be so at size.
         """
-        routes = (route for route in self.routes.values() if match is None or match(route))
+        routes = (route for route in self.routes.values() if route.axis is not Axis.RAW and (match is None or match(route)))
         ranked = ((-edge if (edge := _touch_edge(route, self.now_ns)) == edge else inf, route.id) for route in routes)
         return tuple(name for _, name in nsmallest(count, ranked))
 
@@ -151,7 +153,7 @@ class Engine:
             pair = Pair(other, market, self.settings, self._axis_rule, self._leg_guards)
             self.pairs[pair.id] = pair
             for buy, sell in ((other, market), (market, other)):
-                route = Route(buy, sell, self.settings, self.fees, self._axis_rule, self._leg_guards)
+                route = Route(buy, sell, self.settings, self.fees, self._axis_rule, self._leg_guards, self._jumps)
                 self.routes[route.id] = route
                 self._routes_of.setdefault(buy.id, []).append(route)
                 self._routes_of.setdefault(sell.id, []).append(route)
@@ -162,6 +164,7 @@ class Engine:
             return
         if stream.channel is Channel.TICKER and status.link in GONE:
             market.forget_ticker()
+            self._jumps.forget(market.id)
         if stream.channel is not Channel.BOOK:
             return
         if status.link is LinkState.CLOSED and market.status.link is not LinkState.CLOSED:
@@ -199,6 +202,7 @@ class Engine:
     def on_metric(self, instrument: Instrument, metric: MarketMetric, now: Ns) -> None:
         market = self.markets[instrument.id]
         if isinstance(metric, Mark):
+            self._jumps.note(market.id, market.mark, metric.price, now)
             market.mark = Quote(metric.price, now)
             market.mark_new = True
         elif isinstance(metric, Index):
@@ -264,23 +268,29 @@ class Engine:
 
     def _judge(self, route: Route, now: Ns) -> None:
         found = route.step(now)
+        kind = route.kind(now)
         tracker = route.tracker
         was_open = tracker.open
         peak, peak_ns = tracker.peak
         if isinstance(found, str):
             episode = tracker.refuse(now, found)
         else:
-            episode = tracker.step(now, found, route.kind(now), route.fresh())
+            episode = tracker.step(now, found, kind, route.fresh())
         if episode is not None and episode.closed_ns:
             self.episodes.append(episode)
             self._open.remove(route)
         elif tracker.open and not was_open:
             self._open.append(route)
-        if route.id in self._resumed and isinstance(found, RouteQuote):
-            if tracker.open or found.edge_bps < self.settings.arb.close_bp:
-                self._resumed.remove(route.id)
-            if not tracker.open and route.id not in self._resumed:
-                self.alerts.say(Metric.ROUTE, route.id, now, False, nan, Context, "edge_collapsed")
+        if route.id in self._resumed:
+            if isinstance(found, str) or kind is RouteKind.UNSPLIT:
+                return  # nothing is known yet of an edge that could be told
+            close_bp = self.settings.arb.close_bp
+            if not tracker.open and found.gate_bps >= close_bp:
+                return
+            self._resumed.remove(route.id)
+            if not tracker.open:
+                gone = "edge_collapsed" if found.edge_bps < close_bp else "fresh_edge_collapsed"
+                self.alerts.say(Metric.ROUTE, route.id, now, False, nan, Context, gone)
         if not (was_open or tracker.open):
             return
         if episode is not None:
@@ -288,8 +298,8 @@ class Engine:
         if peak == peak:
             self.alerts.peak(Metric.ROUTE, route.id, peak, peak_ns)
         edge = found.edge_bps if isinstance(found, RouteQuote) else nan
-        told = tracker.open and route.kind(now) is not RouteKind.UNSPLIT
-        reason = episode.reason if episode is not None else "unsplit"
+        told = tracker.open and kind is not RouteKind.UNSPLIT
+        reason = episode.reason if episode is not None else ""
         closed_ns = episode.closed_ns if episode is not None else 0
         self.alerts.say(Metric.ROUTE, route.id, now, told, edge, lambda: self._trigger(route, now), reason, closed_ns)
 
@@ -329,6 +339,7 @@ class Engine:
                 if route in kept:
                     kept.remove(route)
         self.pairs = {name: pair for name, pair in self.pairs.items() if instrument not in (pair.reference.id, pair.other.id)}
+        self._jumps.forget(instrument)
         return self.markets.pop(instrument)
 
     # -- what an alert says ------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ One owner, the engine; nothing here reads a clock. A figure whose input is not f
 
 from math import exp, nan
 
-from analytics.book_metrics import Band, bands
+from analytics.book_metrics import bands
 from analytics.settings import AnalyticsSettings
 from analytics.spread import Quote, mark_index_bps, premium_bps
 from analytics.statistic import Statistic
@@ -17,9 +17,9 @@ from feeds.orderbook import OrderBook
 INDEX_MAX_AGE_NS: Ns = 10 * SECOND
 NO_STATUS = Status(LinkState.CONNECTING, BookState.EMPTY)
 DEPTH_BPS = (1.0, 5.0)
-"""Widths whose dollar depth is shown beside the imbalance band's."""
+"""Widths whose dollar depth is shown."""
 BEYOND = 1.05
-"""The bands are cut from a little more than the widest, which shows whether the book goes on beyond it."""
+"""The band is cut from a little more than it is wide, so that rounding leaves out no level on its edge."""
 
 
 class Market:
@@ -28,9 +28,7 @@ class Market:
     __slots__ = (
         "_obi_ns",
         "_settings",
-        "_widths",
         "ask",
-        "bands",
         "bid",
         "book",
         "fell_ns",
@@ -59,7 +57,6 @@ class Market:
         self.instrument = instrument
         self.id = instrument.id
         self._settings = settings
-        self._widths = tuple(sorted({*DEPTH_BPS, settings.obi.band_bps}))
         self.book: OrderBook | None = None
         self.status: Status = NO_STATUS
         self.last_status: Status = NO_STATUS
@@ -87,7 +84,6 @@ class Market:
         """When it was received."""
         self.mark_index = Statistic(settings.z)
         self.premium = Statistic(settings.z)
-        self.bands: tuple[Band, ...] = ()
         self.obi = nan
         """Imbalance within the band, smoothed; -1 to 1."""
         self._obi_ns: Ns = 0
@@ -126,7 +122,7 @@ class Market:
         self.open_interest = self.quote_volume_24h = nan
 
     def second(self, now: Ns, believed: bool) -> None:
-        """The 1 s grid: spreads against the index and, where the book may be `believed`, the sums over the bands round mid."""
+        """The 1 s grid: spreads against the index and, where the book may be `believed`, the imbalance round mid."""
         if self.mark_new:
             self.mark_new = False
             self.mark_index.push(now, mark_index_bps(self.mark, self.index, now).value_bps)
@@ -134,13 +130,12 @@ class Market:
             self.mark_index.gap()
         book = self.book
         if book is None or not believed:
-            self.bands = ()
             self.obi = nan
             self.premium.gap()
             return
-        sides = book.within(BEYOND * self._widths[-1])
-        self.bands = bands(*sides, self._widths, self.instrument)
-        self._smooth(now, self.bands[self._widths.index(self._settings.obi.band_bps)].imbalance.value)
+        width_bps = self._settings.obi.band_bps
+        (band,) = bands(*book.within(BEYOND * width_bps), (width_bps,), self.instrument)
+        self._smooth(now, band.imbalance.value)
         if self.index is None or self.instrument.kind is Kind.SPOT:
             return
         notional = self._settings.premium.impact_notional

@@ -3,21 +3,24 @@
 A route runs between any two markets of one base. The axis rule says how their prices may be compared at all; the guards, in
 order, whether both legs may be believed now; the walk what the size costs. The edge that opens an episode is
 `in - fees - 2 * fx uncertainty`. Four fees unless both legs are spot (LOCKED).
+
+Marks split the edge of a route with a derivative: `1 + in` = index gap x carried premium x what is fresh, each leg's price
+against its own mark, a spot's against its own mid. A derivative is pulled to its mark; nothing pulls two marks together, so an
+edge that is not fresh is a standing basis and no opportunity (analytics 8.6, desk 6.1).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from enum import StrEnum
 from math import inf, nan
 from typing import NamedTuple
 
 from analytics.fees import FeeSchedule, locked
-from analytics.fitness import LEG_GUARDS, LegGuard, pair_refusal
+from analytics.fitness import LEG_GUARDS, LegGuard, anchor, mark_refusal, pair_refusal
 from analytics.market import Market
 from analytics.settings import AnalyticsSettings
-from analytics.spread import mark_index_bps
 from analytics.tracker import RouteQuote, Tracker
 from analytics.walk import Executable, execute, fill, round_down, spend, take
-from feeds.model import SECOND, Kind, Ns
+from feeds.model import SECOND, InstrumentId, Ns
 from feeds.orderbook import OrderBook
 
 DOLLARS = frozenset({"USD", "USDT", "USDC"})
@@ -46,8 +49,10 @@ class RouteKind(StrEnum):
     """Spot to spot with inventory on both sides: two fees."""
     CONVERGENCE = "CONVERGENCE"
     """At least one leg must be unwound: four fees."""
+    STANDING = "STANDING BASIS"
+    """An edge worth opening that the marks carry: it need not converge. Shown, never an episode."""
     UNSPLIT = "UNSPLIT"
-    """Two derivatives without fresh marks: a standing basis cannot be told from a fresh edge. Tracked, never alerted."""
+    """A derivative without a fresh mark: a standing basis cannot be told from a fresh edge. Tracked, never alerted."""
 
 
 class Scales(NamedTuple):
@@ -87,6 +92,7 @@ class Route:
     __slots__ = (
         "_axis_rule",
         "_guards",
+        "_jumps",
         "_seen",
         "_settings",
         "axis",
@@ -115,13 +121,16 @@ class Route:
         fees: FeeSchedule,
         rule: AxisRule = axis_rule,
         leg_guards: Sequence[tuple[str, LegGuard]] = LEG_GUARDS,
+        jumps: Container[InstrumentId] = frozenset(),
     ) -> None:
+        """`jumps`: the markets whose mark has just jumped."""
         self.buy = buy
         self.sell = sell
         self.id = f"{buy.id} > {sell.id}"
         self._settings = settings
         self._axis_rule = rule
         self._guards = leg_guards
+        self._jumps = jumps
         self.locked = locked(buy.instrument, sell.instrument)
         self.buy_fee, self.sell_fee = fees.leg_fees(buy.instrument, sell.instrument) or (nan, nan)
         self.fees_bps = (self.buy_fee + self.sell_fee) * 1e4
@@ -146,14 +155,19 @@ class Route:
     def scales(self, now: Ns) -> Scales:
         return self._axis_rule(self.buy, self.sell, now)
 
-    def kind(self, now: Ns) -> RouteKind:
-        """The route's class: for two derivatives it depends on whether both have a fresh mark."""
+    def unsplit(self, now: Ns) -> str:
+        """Why marks do not split the edge now; empty where they do, and between spots, where there is nothing to split."""
+        if self.locked:
+            return ""
+        return mark_refusal(self.buy, self._jumps, now) or mark_refusal(self.sell, self._jumps, now)
+
+    def kind(self, now: Ns, quote: RouteQuote | None = None) -> RouteKind:
+        """The route's class by its legs and marks; with a `quote`, at whatever size, also whether its edge is a standing one."""
         if self.locked:
             return RouteKind.LOCKED
-        legs = (self.buy, self.sell)
-        if all(leg.instrument.kind is not Kind.SPOT for leg in legs) and not all(_fresh_mark(leg, now) for leg in legs):
+        if self.unsplit(now):
             return RouteKind.UNSPLIT
-        return RouteKind.CONVERGENCE
+        return RouteKind.STANDING if quote is not None and self._stands(quote) else RouteKind.CONVERGENCE
 
     def look(self, now: Ns) -> None:
         """Bring `touch_edge` up to date: cheap, for every change of a touch price."""
@@ -189,7 +203,7 @@ class Route:
             return "quote"
         if self.fees_bps != self.fees_bps:
             return "fees"
-        quote = self.at_size(buy_book, sell_book, scales, size_usd)
+        quote = self.at_size(buy_book, sell_book, scales, size_usd, self._carried(now))
         if isinstance(quote, str):
             return quote
         if abs(quote.in_bps) > self._settings.guards.plausible_bp:
@@ -197,9 +211,10 @@ class Route:
         return quote
 
     def at_size(
-        self, buy_book: OrderBook, sell_book: OrderBook, scales: Scales, size_usd: float | None = None
+        self, buy_book: OrderBook, sell_book: OrderBook, scales: Scales, size_usd: float | None = None, carried: float = nan
     ) -> RouteQuote | str:
-        """Both books walked at the size (0: the touch)."""
+        """Both books walked at the size (0: the touch). `carried`: the sell leg's mark over the buy leg's, each in its own quote;
+        nan leaves the edge whole."""
         size = self._settings.size.default if size_usd is None else size_usd
         buy, sell = self.buy.instrument, self.sell.instrument
         if not size:
@@ -207,7 +222,7 @@ class Route:
             if ask != ask or bid != bid:
                 return "depth"
             base = min(buy.to_base(buy_book.ask_size, ask), sell.to_base(sell_book.bid_size, bid))
-            return self._quote(ask, bid, base, scales)
+            return self._quote(ask, bid, base, scales, carried)
         if buy.quote not in DOLLARS:
             return "fx"
         bought = fill(buy_book.ask_levels, spend, buy, size)
@@ -220,7 +235,7 @@ class Route:
             return "size"
         if not round_down(bought.base, buy, sell, bought.price) or size < buy.min_notional or sold.quote < sell.min_notional:
             return "lot"
-        return self._quote(bought.price, sold.price, bought.base, scales)
+        return self._quote(bought.price, sold.price, bought.base, scales, carried)
 
     def step(self, now: Ns) -> RouteQuote | str:
         """A boundary: judge and remember; the tracker is the caller's to feed with what this returns."""
@@ -229,9 +244,10 @@ class Route:
         if isinstance(found, str):
             self.quote = None
             if self.touch_edge >= self._settings.arb.open_bp:
-                self.refusals[found] = self.refusals.get(found, 0) + 1
-                self.last_refusal = (now, found, self.touch_edge)
+                self._refused(now, found)
             return found
+        if self._stands(found):
+            self._refused(now, "standing")
         self.quote = found
         self.note(found, now)
         return found
@@ -288,12 +304,23 @@ class Route:
             return version, 0
         return version, leg.index_of.index.recv_ns
 
-    def _quote(self, buy_price: float, sell_price: float, base: float, scales: Scales) -> RouteQuote:
+    def _carried(self, now: Ns) -> float:
+        return nan if self.locked or self.unsplit(now) else anchor(self.sell) / anchor(self.buy)
+
+    def _stands(self, quote: RouteQuote) -> bool:
+        """Whether only the fresh edge keeps it from opening."""
+        open_bp = self._settings.arb.open_bp
+        return quote.edge_bps >= open_bp > quote.fresh_bps and not self.tracker.open
+
+    def _refused(self, now: Ns, reason: str) -> None:
+        self.refusals[reason] = self.refusals.get(reason, 0) + 1
+        self.last_refusal = (now, reason, self.touch_edge)
+
+    def _quote(self, buy_price: float, sell_price: float, base: float, scales: Scales, carried: float) -> RouteQuote:
+        """The fresh edge pays all fees of the route, as the edge does: it is what the trade earns, in and out, if each leg only
+        comes back to its mark. One fee a leg would call fresh what cannot be closed at a profit."""
         cost = buy_price * scales.buy
         in_bps = (sell_price * scales.sell - cost) / cost * 1e4
-        return RouteQuote(buy_price, sell_price, base, in_bps, self.fees_bps, in_bps - self.fees_bps)
-
-
-def _fresh_mark(market: Market, now: Ns) -> bool:
-    """Whether mark and index are there, not old, and of one time (reliability 3.0)."""
-    return not mark_index_bps(market.mark, market.index, now).reason
+        fees_bps = self.fees_bps
+        fresh_bps = (sell_price / (buy_price * carried) - 1.0) * 1e4 - fees_bps if carried == carried else nan
+        return RouteQuote(buy_price, sell_price, base, in_bps, fees_bps, in_bps - fees_bps, fresh_bps)

@@ -80,7 +80,7 @@ class MarketView(Struct, frozen=True, kw_only=True):
     micro: float | None
     """Size-weighted price of the touch."""
     depth_quote: dict[str, tuple[float, float]]
-    """Band in bp -> quote units of bids and asks within it."""
+    """Band in bp -> quote units of bids and asks within it, of the book as it stands; empty while it may not be believed."""
     imbalance: float | None
     mark: float | None
     index: float | None
@@ -115,7 +115,7 @@ class MarketView(Struct, frozen=True, kw_only=True):
 
 
 class PairView(Struct, frozen=True, kw_only=True):
-    """The basis of a pair on its axis, 1 s grid."""
+    """The basis of a pair on its axis, of the books as they stand; its statistics are those of the 1 s grid."""
 
     pair: str
     other: InstrumentId
@@ -151,7 +151,9 @@ class RouteDetail(Struct, frozen=True, kw_only=True):
 
 
 class RouteView(Struct, frozen=True, kw_only=True):
-    """A route at size. `exit_bps` is the exit cost at which it breaks even; `bailout_bps` what going in and out now leaves."""
+    """A route at size. `edge_bps` is `in - fees`: what opens an episode, and, while neither funding nor borrowing is counted, the
+    exit cost at which the trade breaks even (desk 6.1); `bailout_bps` is what going in and out now leaves.
+    """
 
     route: str
     buy: InstrumentId
@@ -161,7 +163,8 @@ class RouteView(Struct, frozen=True, kw_only=True):
     in_bps: float | None
     fees_bps: float | None
     edge_bps: float | None
-    exit_bps: float | None
+    fresh_bps: float | None = None
+    """The part of the edge that the marks do not carry, after the same fees; None where marks do not split it."""
     bailout_bps: float | None
     base: float | None
     executable_base: float | None
@@ -185,7 +188,7 @@ class Print(Struct, frozen=True, gc=False):
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
-    """One instant: grid figures are those of the boundary `now_ns`, books and best quotes what has come since as well."""
+    """One instant: books, best quotes, depths and bases are of the moment, z-scores of the last second of the grid."""
 
     now_ns: Ns
     markets: tuple[MarketView, ...]

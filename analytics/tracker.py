@@ -1,7 +1,9 @@
 """The lifetime of a route's opportunity: prices, peak, and what was left after 50 to 1,000 ms (analytics 8.7).
 
 IDLE until the edge has stood at `open` for the dwell; CLOSED once it has been under `close` for the hold, at the moment it fell,
-or at once when a guard fails. A flicker shorter than the hold does not split an episode.
+or at once when a guard fails. Where an edge is split by marks, the fresh part must stand as well, at the same thresholds and in
+the same time: what the marks carry is a standing basis and opens nothing (analytics 8.6). A flicker shorter than the hold does
+not split an episode; a change of class does, for an episode is of one class.
 """
 
 from math import nan
@@ -17,7 +19,10 @@ PROBES_MS = (50, 100, 250, 500, 1_000)
 
 
 class RouteQuote(Struct, frozen=True, gc=False):
-    """A route at one instant: average prices at size, the size in base units, `in` and edge in bp, and what both fees cost."""
+    """A route at one instant: average prices at size, the size in base units, `in` and edge in bp, and what both fees cost.
+
+    `fresh_bps` is the fresh edge, after the same fees as the edge; nan where there is none, which gates nothing.
+    """
 
     buy_price: float
     sell_price: float
@@ -25,6 +30,12 @@ class RouteQuote(Struct, frozen=True, gc=False):
     in_bps: float
     fees_bps: float
     edge_bps: float
+    fresh_bps: float = nan
+
+    @property
+    def gate_bps(self) -> float:
+        """What opens and closes an episode: the lower one of edge and fresh edge."""
+        return self.fresh_bps if self.fresh_bps < self.edge_bps else self.edge_bps
 
 
 class Episode(Struct, frozen=True, kw_only=True):
@@ -40,7 +51,7 @@ class Episode(Struct, frozen=True, kw_only=True):
     opened_ns: Ns
     closed_ns: Ns = 0
     reason: str = ""
-    """edge_collapsed, size_below_min, stale, late, ..., shutdown; empty while open."""
+    """edge_collapsed, fresh_edge_collapsed, stale, late, ..., unsplit or split (another class), shutdown; empty while open."""
     opened: RouteQuote
     peak: RouteQuote
     peak_ns: Ns
@@ -55,6 +66,7 @@ class _Open:
 
     __slots__ = (
         "fallen",
+        "fallen_reason",
         "integral",
         "kind",
         "last",
@@ -77,7 +89,8 @@ class _Open:
         self.updates = 1
         self.probes: list[float] = []
         self.fallen: Episode | None = None
-        """As it stood when the edge last fell under `close`."""
+        """As it stood when an edge last fell under `close`."""
+        self.fallen_reason = ""
 
     def observe(self, now: Ns, quote: RouteQuote) -> None:
         self.fill_probes(now)
@@ -112,14 +125,16 @@ class _Open:
 class Tracker:
     """One route's episodes. Fed at each 100 ms boundary; `observe` takes what happens between two while one is open."""
 
-    __slots__ = ("_hold", "_open", "route")
+    __slots__ = ("_close_bp", "_hold", "_kind", "_open", "route")
 
     def __init__(self, route: str, arb: Arb, guards: Guards) -> None:
         self.route = route
         # a boundary stands for its 100 ms, so a dwell of 300 ms is three of them in a row
         dwell_ns = max(guards.dwell_ms * MS - BOUNDARY_NS, 0)
         self._hold = Hysteresis(arb.open_bp, arb.close_bp, dwell_ns, arb.close_hold_ms * MS, guards.updates)
+        self._close_bp = arb.close_bp
         self._open: _Open | None = None
+        self._kind = ""
 
     @property
     def idle(self) -> bool:
@@ -131,22 +146,32 @@ class Tracker:
         return self._open is not None
 
     def step(self, now: Ns, quote: RouteQuote, kind: str, fresh: bool) -> Episode | None:
-        """A boundary at which the route may be believed. Returns the episode when this boundary opened or closed it."""
+        """A boundary at which the route may be believed. Returns the episode when this boundary opened or closed it.
+
+        `kind` is its class now: another one than at the last boundary ends what was open, and a dwell begins anew. `fresh`: the
+        quote rests on data that came since the last boundary.
+        """
         hold = self._hold
+        if kind != self._kind:
+            self._kind = kind
+            if self._open is not None:
+                return self.refuse(now, "split" if quote.fresh_bps == quote.fresh_bps else "unsplit")
+            hold.reset()
         if self._open is not None:
             self._open.observe(now, quote)
-        hold.step(now, quote.edge_bps, fresh)
+        hold.step(now, quote.gate_bps, fresh)
         if self._open is not None and hold.fell_ns == now:
             self._open.fallen = self._open.episode(self.route)
+            self._open.fallen_reason = "edge_collapsed" if quote.edge_bps < self._close_bp else "fresh_edge_collapsed"
         if self._open is None:
             if not hold.active:
                 return None
             self._open = _Open(now, hold.since_ns, quote, kind)
             return self._open.episode(self.route)
-        return None if hold.active else self._close(hold.fell_ns, "edge_collapsed", self._open.fallen)
+        return None if hold.active else self._close(hold.fell_ns, self._open.fallen_reason, self._open.fallen)
 
     def refuse(self, now: Ns, reason: str) -> Episode | None:
-        """A boundary at which it may not: whatever was open closes here. Returns the closed episode."""
+        """A boundary at which it may not be believed: whatever was open closes here. Returns the closed episode."""
         self._hold.reset()
         return self._close(now, reason)
 

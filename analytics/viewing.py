@@ -5,12 +5,12 @@ from math import nan
 
 from analytics.alert import Alert
 from analytics.basis import Pair
-from analytics.book_metrics import microprice
+from analytics.book_metrics import microprice, quote_within
 from analytics.fees import CROSSINGS_LOCKED, CROSSINGS_UNWOUND
-from analytics.fitness import LegGuard, leg_refusal, pair_refusal
+from analytics.fitness import LegGuard, leg_refusal
 from analytics.ladder import make_axes
-from analytics.market import Market
-from analytics.routes import Axis, Bailout, Route, RouteKind
+from analytics.market import DEPTH_BPS, Market
+from analytics.routes import Axis, Bailout, Route
 from analytics.settings import AnalyticsSettings
 from analytics.snapshot import (
     BookView,
@@ -56,12 +56,7 @@ def make_snapshot(
         markets=tuple(_market(market, now, oldest, leg_refusal(market, settings.guards, now, leg_guards)) for market in seen),
         books=tuple(_book(market, view.depth) for market in seen) if view.depth else (),
         pairs=tuple(
-            _pair(
-                pair,
-                settings.z.threshold,
-                now - view.pair_window_s * SECOND,
-                pair_refusal(pair.reference, pair.other, settings.guards, now, leg_guards),
-            )
+            _pair(pair, settings.z.threshold, now, now - view.pair_window_s * SECOND)
             for pair in pairs
             if wanted(pair.id, view.pairs)
             and (wanted(pair.reference.id, view.instruments) or wanted(pair.other.id, view.instruments))
@@ -109,7 +104,7 @@ def _market(market: Market, now: Ns, oldest: Ns, refused: str) -> MarketView:
     residual = spread - mechanical
     trade = market.last_trade if fit else None
     ended = market.status.link is LinkState.CLOSED
-    bands = market.bands if not refused else ()  # the grid's figures outlive what they are made of by up to a second, or for ever
+    depth = quote_within(*book.depth(), DEPTH_BPS, market.instrument) if book is not None and not refused else ()
     return MarketView(
         instrument=market.id,
         facts=market.instrument,
@@ -129,9 +124,7 @@ def _market(market: Market, now: Ns, oldest: Ns, refused: str) -> MarketView:
         mid=known((bid + ask) / 2),
         spread_bps=known((ask - bid) / (ask + bid) * 2e4),
         micro=known(microprice(bid, book.bid_size, ask, book.ask_size, market.instrument).price) if book is not None else None,
-        depth_quote={
-            f"{band.width_bps:g}": (band.bid_quote, band.ask_quote) for band in bands if band.bid_quote == band.bid_quote
-        },
+        depth_quote={f"{width:g}": sums for width, sums in zip(DEPTH_BPS, depth, strict=False)},
         imbalance=known(market.obi) if not refused else None,
         mark=known(mark),
         index=known(index),
@@ -157,15 +150,17 @@ def _market(market: Market, now: Ns, oldest: Ns, refused: str) -> MarketView:
     )
 
 
-def _pair(pair: Pair, threshold: float, oldest: Ns, refused: str) -> PairView:
+def _pair(pair: Pair, threshold: float, now: Ns, oldest: Ns) -> PairView:
     statistic = pair.statistic
-    value, z = (statistic.value, statistic.z) if not refused else (nan, nan)
+    axis, value = pair.measure(now)
+    z = statistic.z if axis is pair.axis else nan  # the z-score of another measure is none of this one
     signal = signal_class(z, threshold) if pair.axis is not Axis.RAW else None
+    axis = axis or pair.axis
     return PairView(
         pair=pair.id,
         other=pair.other.id,
         reference=pair.reference.id,
-        axis=str(pair.axis) if pair.axis is not None else "",
+        axis=str(axis) if axis is not None else "",
         basis_bps=known(value),
         mean_bps=known(statistic.mean),
         sd_bps=known(statistic.sd),
@@ -181,22 +176,21 @@ def _route(route: Route, now: Ns, view: View) -> RouteView:
     quote = judged if isinstance(judged, RouteQuote) else None
     way_out = route.bailout(quote, now) if quote is not None and view.exits else None
     doable = route.executable(now) if quote is not None and view.exits else None
-    kind = route.kind(now)
     return RouteView(
         route=route.id,
         buy=route.buy.id,
         sell=route.sell.id,
-        kind=str(kind),
+        kind=str(route.kind(now, quote)),
         axis=str(route.scales(now).axis),
         in_bps=quote.in_bps if quote is not None else None,
         fees_bps=known(route.fees_bps),
         edge_bps=quote.edge_bps if quote is not None else None,
-        exit_bps=quote.in_bps - quote.fees_bps if quote is not None else None,
+        fresh_bps=known(quote.fresh_bps) if quote is not None else None,
         bailout_bps=known(way_out.bailout_bps) if way_out is not None else None,
         base=quote.base if quote is not None else None,
         executable_base=doable.base if doable is not None else None,
         binding=doable.binding if doable is not None else None,
-        refused=judged if isinstance(judged, str) else "no mark" if kind is RouteKind.UNSPLIT else "",
+        refused=judged if isinstance(judged, str) else route.unsplit(now),
         episode=route.tracker.episode(),
         detail=_detail(route, quote, way_out) if view.details else None,
     )

@@ -15,9 +15,9 @@ from feeds.clock import BOUNDARY_NS, NEVER, Ticker
 from feeds.errors import DECODE_ERRORS, BadFrame
 from feeds.health import HealthBoard, Probe
 from feeds.model import SECOND, Instrument, InstrumentId, Ns, Stream, VenueId
-from feeds.recording import ENDED, Answer, Closed, Opened, Record
+from feeds.recording import ENDED, Answer, Closed, Opened, Record, UserAct
 from feeds.text import clean_text
-from feeds.venue import Action, Checkpoint, Drop, FetchError, Listener, Plan, Session, Venue
+from feeds.venue import Action, Checkpoint, Drop, FetchError, Listener, NoListener, Plan, Session, Venue
 
 QUARANTINE_KEPT = 50
 BAD_PER_MINUTE = 5
@@ -28,6 +28,7 @@ _closed = msgspec.json.Decoder(Closed).decode
 _answer = msgspec.json.Decoder(Answer).decode
 _probe = msgspec.json.Decoder(Probe).decode
 _checkpoint = msgspec.json.Decoder(Checkpoint).decode
+_user_act = msgspec.json.Decoder(UserAct).decode
 
 
 class Quarantined(Struct, frozen=True):
@@ -78,6 +79,12 @@ class Hub:
         self.health = HealthBoard()
         self.instruments: dict[InstrumentId, Instrument] = {}
         self.connections: dict[str, Connection] = {}
+        self._speaks: dict[Stream, str] = {}
+        """Stream → the one connection whose session the listener hears of it."""
+        self._coming: dict[str, Connection] = {}
+        """Connections under way: what they carry is still told by older ones."""
+        self.promoted: Callable[[str], object] = lambda _conn: None
+        """Hears of a connection that has taken over from all older ones."""
         self.quarantine: deque[Quarantined] = deque(maxlen=QUARANTINE_KEPT)
         self.quarantined = 0
         self.frames = 0
@@ -92,6 +99,7 @@ class Hub:
             "i": self._on_instruments,
             "k": self._on_probe,
             "s": self._on_checkpoint,
+            "u": self._on_user,
         }
 
     def handle(self, record: Record) -> None:
@@ -127,12 +135,22 @@ class Hub:
         self.health.begin()
 
     def open(self, conn: str, plan: Plan, now: Ns) -> None:
-        """A connection is up. An open one of the same name is closed first."""
+        """A connection is up. An open one of the same name is closed first.
+
+        While another carries some of its streams it is under way: nobody hears it until its books are whole. Then it takes over,
+        so there is no moment without a book, and the older one can write into nothing any more.
+        """
         if conn in self.connections:
             self.close(conn, "reopened", now)
-        session = self.venues[plan.venue].session(plan, self.instruments, self.listener, self.health)
-        self.connections[conn] = Connection(conn, plan, session, self.perform)
-        self._do(conn, session.opened(now))
+        coming = any(stream in self._speaks for stream in plan.streams)
+        heard = (NoListener(), HealthBoard()) if coming else (self.listener, self.health)
+        connection = Connection(conn, plan, self.venues[plan.venue].session(plan, self.instruments, *heard), self.perform)
+        self.connections[conn] = connection
+        if coming:
+            self._coming[conn] = connection
+        else:
+            self._speaks.update(dict.fromkeys(plan.streams, conn))
+        self._do(conn, connection.session.opened(now))
 
     def frame(self, conn: str, data: bytes, now: Ns) -> None:
         """One websocket message of a connection; of one that is not open it is dropped and counted."""
@@ -148,6 +166,8 @@ class Hub:
             actions = self._refuse(connection, data, error, now)
         if actions:
             self.perform(conn, actions)
+        if self._coming and conn in self._coming:
+            self._look(connection, now)
 
     def answer(self, conn: str, key: str, body: bytes | FetchError, now: Ns) -> None:
         """A REST answer for the session that asked."""
@@ -158,12 +178,22 @@ class Hub:
             self._do(conn, connection.session.answer(key, body, now))
         except (*DECODE_ERRORS, BadFrame) as error:
             self._keep(conn, body if isinstance(body, bytes) else b"", error, now)
+        if conn in self._coming:
+            self._look(connection, now)
 
     def close(self, conn: str, reason: str, now: Ns, final: bool = False) -> None:
         """The connection is gone: lost, or (`final`) given up on purpose."""
         connection = self.connections.pop(conn, None)
-        if connection is not None:
-            connection.session.closed(clean_text(reason), now, final)
+        if connection is None:
+            return
+        coming = self._coming.pop(conn, None)
+        connection.session.closed(clean_text(reason), now, final)
+        for stream in connection.plan.streams:
+            if self._speaks.get(stream) == conn:
+                del self._speaks[stream]
+        if coming is None:
+            for heir in [one for one in self._coming.values() if not self._older(one)]:
+                self._promote(heir, now)
 
     def head(self) -> Iterable[tuple[str, str, bytes]]:
         """What restates the present in a few lines, for the head of a recording's segment: (kind, conn, payload)."""
@@ -175,6 +205,35 @@ class Hub:
         for name, connection in self.connections.items():
             for checkpoint in connection.session.checkpoints():
                 yield "s", name, msgspec.json.encode(checkpoint)
+
+    def _look(self, connection: Connection, now: Ns) -> None:
+        """A connection under way takes over as soon as it can."""
+        if connection.session.ready:
+            self._promote(connection, now)
+
+    def _promote(self, connection: Connection, now: Ns) -> None:
+        streams = connection.plan.streams
+        replaced = []
+        for older in self._older(connection):
+            left = tuple(stream for stream in older.plan.streams if stream not in streams)
+            if not left:
+                replaced.append(older)
+                continue
+            shared = [stream for stream in older.plan.streams if stream in streams]
+            older.plan = structs.replace(older.plan, streams=left)  # recorders open connections as they like; ours carry the same
+            self._do(older.name, older.session.want((), shared, now))
+        del self._coming[connection.name]
+        self._speaks.update(dict.fromkeys(streams, connection.name))
+        connection.session.promote(self.listener, self.health, now)
+        for older in replaced:
+            older.gone = True
+            older.session.retire()
+        self.promoted(connection.name)
+
+    def _older(self, connection: Connection) -> list[Connection]:
+        """The connections that tell what this one carries, in the order in which they were opened."""
+        names = {self._speaks[stream]: None for stream in connection.plan.streams if stream in self._speaks}
+        return [self.connections[name] for name in names if name != connection.name]
 
     def _connections(self) -> list[Connection]:
         return list(self.connections.values())
@@ -222,7 +281,8 @@ class Hub:
     def _on_answer(self, conn: str, payload: bytes, now: Ns) -> None:
         answer = _answer(payload)
         body = answer.body.encode()
-        self.answer(conn, answer.key, body if answer.status < 400 else FetchError(answer.status, clean_text(body)), now)
+        good = 200 <= answer.status < 300
+        self.answer(conn, answer.key, body if good else FetchError(answer.status, clean_text(body)), now)
 
     def _on_instruments(self, conn: str, payload: bytes, now: Ns) -> None:
         self.watch(_instruments(payload), now)
@@ -234,6 +294,14 @@ class Hub:
         connection = self.connections.get(conn)
         if connection is not None:
             connection.session.restore(_checkpoint(payload), now)
+            if conn in self._coming:
+                self._look(connection, now)
+
+    def _on_user(self, conn: str, payload: bytes, now: Ns) -> None:
+        act = _user_act(payload)
+        if act.act == "resync":
+            for connection in self._connections():
+                self._do(connection.name, connection.session.renew_book(act.instrument, now))
 
 
 def _where(plan: Plan) -> str:

@@ -252,10 +252,11 @@ class OrderBook:
         self.seq = seq
         self.venue_ns = venue_ns
         self.recv_ns = now
+        crossed = bid >= ask
         if self.touch_seq > seq:
             bid, bid_size, ask, ask_size = self.touch_bid, self.touch_bid_size, self.touch_ask, self.touch_ask_size
-        if bid >= ask or self.crossed_ns:
-            self._publish(bid, bid_size, ask, ask_size, now)
+        if crossed or bid >= ask or self.crossed_ns:
+            self._publish(bid, bid_size, ask, ask_size, now, crossed)
             return
         self.version += 1
         self.bid, self.bid_size, self.ask, self.ask_size = bid, bid_size, ask, ask_size
@@ -273,7 +274,8 @@ class OrderBook:
         if venue_ns:
             self.venue_ns = venue_ns
         self.recv_ns = now
-        self._publish(bid, bid_size, ask, ask_size, now)
+        crossed = self.crossed_ns > 0 and self.bids.best()[0] >= self.asks.best()[0]
+        self._publish(bid, bid_size, ask, ask_size, now, crossed)
         return True
 
     def best_of_levels(self) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -344,9 +346,10 @@ class OrderBook:
                 return [(price, size), *shown[: count - 1]]
             asked *= 2
 
-    def _publish(self, bid: float, bid_size: float, ask: float, ask_size: float, now: Ns) -> None:
+    def _publish(self, bid: float, bid_size: float, ask: float, ask_size: float, now: Ns, levels_crossed: bool) -> None:
+        """A quote that lies over levels which cross does not make them right: the book is crossed until they are not."""
         self.version += 1
-        if bid >= ask:  # False when a side is nan
+        if levels_crossed or bid >= ask:  # False when a side is nan
             self._blank()
             self.crossed_ns = self.crossed_ns or now
             return

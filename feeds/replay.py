@@ -5,13 +5,15 @@ are handed on, so a replay repeats the run that made it, at any speed and in any
 sessions ask for goes nowhere, and their answers come from the recording.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from feeds.clock import BOUNDARY_NS, NEVER
 from feeds.hub import Hub
 from feeds.model import SECOND, Ns
-from feeds.recording import Record, Recording
+from feeds.recording import ENDED, Closed, Record, Recording, decode
+from feeds.recording.format import CLOSE
 
 LOOK_EVERY: Final = 64
 """Records handed on between two looks at `stop`, at most: what a boundary does costs as much as many records."""
@@ -30,7 +32,9 @@ class Player:
         self._build = build
         self.hub = build()
         self._records: Iterator[Record] = recording.records()
-        self._next: Record | None = next(self._records, None)
+        self._ahead: deque[Record] = deque()
+        """Records that have been read, but are not due."""
+        self._next: Record | None = self._read()
         self.position = 0
         """Records handed on in this pass."""
         self.begun_ns: Ns = 0
@@ -38,6 +42,8 @@ class Player:
         self.speed = 1.0
         self.paused = False
         self.finished = False
+        self.stays_open = False
+        """Whether a pass ends before the closes that end a recording: what is looked at then is the last instant, not its end."""
         self.stopped = False
         """The last `until` was stopped before its time was reached: the next one goes on from there."""
         self.now_ns: Ns = self._next.recv_ns if self._next is not None else 0
@@ -57,7 +63,7 @@ class Player:
         if record is None:
             self._finish()
             return False
-        self._next = next(self._records, None)
+        self._next = self._read()
         self.last_ns = record.recv_ns
         self.now_ns = max(self.now_ns, record.recv_ns)
         self.hub.handle(record)
@@ -93,7 +99,8 @@ class Player:
         """Begin anew at the recording's start, or for `until` to go on to `at` as `seek` does. Hands nothing on itself."""
         self.hub = self._build()
         self._records = self.recording.records(at)
-        self._next = next(self._records, None)
+        self._ahead.clear()
+        self._next = self._read()
         self.position = 0
         self.begun_ns = at or 0
         self.finished = self.stopped = False
@@ -102,10 +109,32 @@ class Player:
         self._judged_ns = at - BOUNDARY_NS if at else 0
         self.hub.quiet = at is not None
 
+    def end(self) -> None:
+        """Hand on the closes that a pass that `stays_open` has left, once that has come to its end."""
+        if self.finished and self._next is not None:
+            self.stays_open = self.finished = False
+            self.until(NEVER)
+
+    def _read(self) -> Record | None:
+        return self._ahead.popleft() if self._ahead else next(self._records, None)
+
+    def _only_closes_are_left(self) -> bool:
+        if self._next is None or not _ends(self._next):
+            return False
+        while all(map(_ends, self._ahead)):
+            record = next(self._records, None)
+            if record is None:
+                return True
+            self._ahead.append(record)
+        return False
+
     def _play(self, at: Ns, stop: Callable[[], bool] | None) -> bool:
         """False when stopped on the way."""
         handed = 0
         while self._next is not None and self._next.recv_ns <= at:
+            if self.stays_open and self._only_closes_are_left():
+                self.finished = True
+                return True
             if stop is None:
                 self.step()
                 continue
@@ -139,3 +168,11 @@ class Player:
         if not self.finished:
             self.finished = True
             self.hub.ticker.finish()
+
+
+def _ends(record: Record) -> bool:
+    """Whether it closes a connection because the source has ended."""
+    if record.kind != CLOSE:
+        return False
+    closed = decode(CLOSE, record.payload)
+    return isinstance(closed, Closed) and closed.code == ENDED

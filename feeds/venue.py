@@ -10,7 +10,7 @@ from typing import ClassVar, Final, Protocol, TypeAlias
 from msgspec import Struct
 
 from feeds.health import Health, HealthBoard
-from feeds.model import Channel, Instrument, InstrumentId, Instruments, Metric, Ns, Status, Stream, Trade, VenueId
+from feeds.model import Channel, Instrument, InstrumentId, Instruments, LinkState, Metric, Ns, Status, Stream, Trade, VenueId
 from feeds.orderbook import OrderBook
 
 
@@ -27,7 +27,9 @@ class Fetch(Struct, frozen=True, gc=False):
     path: str
     weight: int
     priority: int
-    """0 snapshot, 1 instruments, 2 history."""
+    """0 snapshot, 1 instruments and server time, 2 history."""
+    market: str = ""
+    """Whose REST host is asked; empty in a session's request means its own market."""
 
 
 class Drop(Struct, frozen=True, gc=False):
@@ -38,7 +40,13 @@ class Drop(Struct, frozen=True, gc=False):
     fatal: bool = False
 
 
-Action: TypeAlias = Send | Fetch | Drop
+class Renew(Struct, frozen=True, gc=False):
+    """This connection will end soon: open another with the same streams, which takes over once its books are whole."""
+
+    reason: str
+
+
+Action: TypeAlias = Send | Fetch | Drop | Renew
 NOTHING: Final[tuple[Action, ...]] = ()
 """What `frame` returns for market data: no allocation."""
 
@@ -57,6 +65,33 @@ class Plan(Struct, frozen=True):
     market: str
     url: str
     streams: tuple[Stream, ...]
+
+
+class Endpoint(Struct, frozen=True):
+    """Where one market of a venue is: bases without a trailing slash. Loopback may be `http://` and `ws://`, nothing else may."""
+
+    rest: str
+    websocket: str
+
+
+class Terms(Struct, frozen=True):
+    """What a venue allows and demands on one of its markets (protocols.md 1.3, 2.1)."""
+
+    rest: str
+    """Base URL of its REST host."""
+    pool: str
+    """Markets that name the same pool share one request-weight limit."""
+    weight_per_minute: int
+    sends_per_s: float
+    """Control messages a connection may send."""
+    connects_per_minute: int = 6
+    """Per host; ours, far below what venues allow (reliability 3.0)."""
+    lives_ns: Ns = 0
+    """Age at which a connection is renewed, before the venue cuts it; 0 where it never does."""
+    ping_s: float = 20.0
+    """Period of the websocket's own pings."""
+    used_weight: str = ""
+    """Response header with the weight used in this minute; empty where there is none."""
 
 
 class Checkpoint(Struct, frozen=True):
@@ -106,6 +141,8 @@ class Session(Protocol):
     @property
     def books(self) -> Mapping[InstrumentId, OrderBook]: ...
     @property
+    def link(self) -> LinkState: ...
+    @property
     def deadline(self) -> Ns:
         """Earliest moment `wake` is due."""
 
@@ -124,6 +161,19 @@ class Session(Protocol):
     def refused(self, data: bytes, now: Ns) -> Sequence[Action]:
         """A frame was quarantined: the book it belonged to may have missed an update and starts over."""
 
+    @property
+    def ready(self) -> bool:
+        """Data has come and every book that has not been declined is SYNCED: it may take over from an older connection."""
+
+    def promote(self, listener: Listener, health: HealthBoard, now: Ns) -> None:
+        """From now on this session speaks: to `listener` and on `health`, which begin with all it knows. Called at most once."""
+
+    def retire(self) -> None:
+        """Another connection speaks for these streams now: whatever still comes here reaches nobody, and its books are empty."""
+
+    def renew_book(self, instrument: InstrumentId, now: Ns) -> Sequence[Action]:
+        """The user wants a book fetched anew; nothing for one that is not here."""
+
     def checkpoints(self) -> Sequence[Checkpoint]: ...
     def restore(self, checkpoint: Checkpoint, now: Ns) -> None:
         """Take a book from a segment's head, unless it is SYNCED already."""
@@ -136,6 +186,17 @@ class Venue(Protocol):
 
     def catalogue(self) -> Sequence[Fetch]:
         """The requests whose answers list the instruments."""
+
+    def next_page(self, key: str, body: bytes) -> Fetch | None:
+        """The request for what follows an answer of the catalogue; None after the last. Raises a decode error for no answer."""
+
+    def clock(self, market: str) -> Fetch:
+        """The request for the venue's time."""
+
+    def server_ns(self, body: bytes) -> Ns:
+        """The time in such an answer, UTC ns. Raises a decode error or `BadFrame`."""
+
+    def terms(self, market: str) -> Terms: ...
 
     def instruments(self, answers: Mapping[str, bytes]) -> Sequence[Instrument]:
         """Instruments out of those answers, by the answers' keys. What cannot be understood is left out, never guessed."""

@@ -580,11 +580,11 @@ class SeededMarket:
         funding_ms = FUNDING_AT_MS if now_ms - now_ms % 1_000 <= FUNDING_AT_MS else FUNDING_AT_MS + FUNDING_STEP_MS
         for name, venue in self._venues.items():
             premium_bps = venue.book.shape.premium_bps + rng.uniform(-0.1, 0.1)
+            mark = self._latent * (1 + premium_bps / 1e4)  # a venue's average over minutes sees nothing of a stretch of seconds
             if lifted and name == "binance.usdm":
                 premium_bps = lift_bps
-            middle = self._latent * (1 + premium_bps / 1e4)
-            venue.book.step(middle)
-            venue.step(number, now_ms, self._latent, middle, funding_ms)
+            venue.book.step(self._latent * (1 + premium_bps / 1e4))
+            venue.step(number, now_ms, self._latent, mark, funding_ms)
             if number == self._restart and isinstance(venue, _Bybit):
                 venue.restart(now_ms)
 

@@ -72,9 +72,9 @@ class ReferenceBook:
 
     @property
     def crossed(self) -> bool:
-        """Best bid at or above best ask: what a reader must not see."""
+        """Best bid at or above best ask, of the levels or with the quote over them: what a reader must not see."""
         bids, asks = self._all()
-        return bool(bids and asks and bids[0][0] >= asks[0][0])
+        return bool(bids and asks and bids[0][0] >= asks[0][0]) or self.bids.best()[0] >= self.asks.best()[0]
 
     def best(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """(price, size) of bid and ask; (nan, 0.0) for an empty side, and for both when crossed."""

@@ -8,12 +8,15 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from io import StringIO
 from itertools import count as count_up
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from msgspec import Struct, structs
-from textual import work
+from rich.console import Console
+from textual import events, work
 from textual.app import App, SystemCommand
 from textual.filter import NoColor
 from textual.screen import Screen
@@ -29,25 +32,33 @@ from tui.export import replace_file
 from tui.formats import MINUS, stamp, usd
 from tui.frame import FrameMeter
 from tui.glyphs import GlyphSet
-from tui.keys import EVERYWHERE
+from tui.keys import EVERYWHERE, TABLE
 from tui.line import plain
-from tui.playback import Playback
+from tui.playback import BUDGET_NS, HURRIED_NS, Playback
 from tui.scene import Held, Scene, Whose
 from tui.screens.commands import commands
 from tui.screens.goto import goto_label
 from tui.screens.help import HelpScreen
 from tui.screens.live import LiveScreen
 from tui.screens.registry import SCREENS
+from tui.source import Source
 from tui.theme import Theme, load_theme, split_style, theme_names
 from tui.widgets.ascii import AsciiFilter
 from tui.widgets.bindings import bind
+from tui.widgets.keyboard import Keyboard
 from tui.widgets.palette import Palette
-from tui.widgets.picture import svg
+from tui.widgets.picture import TERMINAL, svg
 from tui.worklist import Filter, Item, Worklist, count, item_of, key_of
 
+if TYPE_CHECKING:
+    from tui.live import LiveRun
+
 EVERY: Final = Filter()
+QUIT_AGAIN_NS: Final = 5_000_000_000
 PUMP_S: Final = 0.04
 """How often the source is advanced; a replay hands on what has become due."""
+REST_S: Final = 0.01
+"""What is left to keys and frames between two calls of a source that is hurried."""
 SIZES_USD: Final = tuple(step * 10.0**power for power in (3, 4, 5, 6) for step in (1.0, 2.5, 5.0))
 CALM_FPS: Final = 2.0
 
@@ -60,6 +71,8 @@ class Look(Struct, frozen=True, kw_only=True):
     themes: Path
     """Where the user's themes are."""
     exports: Path
+    recordings: Path = Path()
+    """Where a recording goes that `R` begins, unless the user says otherwise."""
     calm: bool = False
     fps: float = 10.0
     group_bps: float = 1.0
@@ -75,9 +88,11 @@ class ArbtopApp(App[int], inherit_bindings=False):
     BINDINGS: ClassVar = bind(*(id_ for id_ in EVERYWHERE))
     COMMAND_PALETTE_BINDING = "ctrl+p"
 
-    def __init__(self, source: Playback, look: Look, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, source: Source, look: Look, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         super().__init__(driver_class=TerminalDriver)
         self.source = source
+        self.tape = source if isinstance(source, Playback) else None
+        """The source where it is a recording: only that can be paused and taken to a time."""
         self.look = look
         self.fps = min(look.fps, CALM_FPS) if look.calm else look.fps
         self.outlet: Outlet | None = None
@@ -86,6 +101,7 @@ class ArbtopApp(App[int], inherit_bindings=False):
         self.palette = Palette(look.theme)
         self.size_usd = source.engine.settings.size.default
         self._clock_ns = clock_ns
+        self._keyboard = Keyboard(self)
         self._ascii = AsciiFilter(look.glyphs.spark == "ascii")
         self._held: dict[str, Scene] | None = None
         self._still: tuple[Market, ...] = ()
@@ -93,6 +109,8 @@ class ArbtopApp(App[int], inherit_bindings=False):
         self._last: dict[str, Scene] = {}
         self._worklist = Worklist()
         self._damage_told = False
+        self._asked_to_quit_ns = -QUIT_AGAIN_NS
+        self._curtain = ExitStack()
         self.screens: Mapping[str, LiveScreen] = {name: make(name) for name, make in SCREENS.items()}
 
     # -- life --------------------------------------------------------------------------------------------------------------
@@ -101,8 +119,11 @@ class ArbtopApp(App[int], inherit_bindings=False):
         for name, screen in self.screens.items():
             self.install_screen(screen, name)
         self._wear(self.look.theme)
+        self.screen_change_signal.subscribe(self, self._opening, immediate=True)
         self.push_screen(self.look.home)
-        self.run_worker(self._pump(), name="source", group="source", exit_on_error=True)
+        if self.tape is not None:
+            self.run_worker(self._pump(self.tape), name="source", group="source", exit_on_error=True)
+        self.run_worker(self._keyboard.run(), name="keyboard", group="keyboard", exit_on_error=True)
         self.app_resume_signal.subscribe(self, self._resumed)
 
     def _resumed(self, _app: App[Any]) -> None:
@@ -110,10 +131,40 @@ class ArbtopApp(App[int], inherit_bindings=False):
         self.source.reset_worst()
         self.refresh(layout=True)
 
-    async def _pump(self) -> None:
+    def _opening(self, screen: Screen[Any]) -> None:
+        """Nothing of a screen that opens is shown until it has drawn: Textual would show it empty first.
+
+        Every change of screens comes here, so a screen that is gone before it could draw leaves that to the one that is then on
+        top.
+        """
+        self._curtain.close()
+        self._curtain.enter_context(self.batch_update())
+        # Behind its resuming, which asks for its first frame, and then behind that frame.
+        screen.call_later(screen.call_after_refresh, self._opened, screen)
+
+    def _opened(self, screen: Screen[Any]) -> None:
+        if screen is self.screen:
+            self._curtain.close()
+            screen.refresh()
+
+    async def on_event(self, event: events.Event) -> None:
+        if not self._keyboard.held(event):
+            await super().on_event(event)
+
+    def on_key(self, event: events.Key) -> None:
+        """A key of the table that nothing here is bound to says so, instead of leaving the user to wonder."""
+        screen = self.screen
+        if not isinstance(screen, LiveScreen) or screen.prompt.open or event.key in screen.active_bindings:
+            return
+        key = next((key for key in TABLE if event.key in key.keys), None)
+        if key is not None:
+            self.tell(f"{key.face} does nothing here")
+
+    async def _pump(self, tape: Playback) -> None:
         while True:
-            self.source.advance(self._clock_ns())
-            await asyncio.sleep(PUMP_S)
+            hurried = tape.hurried
+            tape.advance(self._clock_ns(), HURRIED_NS if hurried else BUDGET_NS)
+            await asyncio.sleep(REST_S if hurried else PUMP_S)
 
     def get_line_filters(self) -> list[Any]:
         filters: list[Any] = [*super().get_line_filters()]
@@ -143,7 +194,8 @@ class ArbtopApp(App[int], inherit_bindings=False):
             news = sum(item.alert.opened_ns > since for item in self.items())
             marked = tuple(self._marked(item) for item in still.items)
             held = Held(since, self.source.status.now_ns, news)
-            return structs.replace(still, held=held, items=marked, unacked=count(marked).unacked)
+            counts = count(marked)
+            return structs.replace(still, held=held, items=marked, unacked=counts.unacked, firing=sum(counts.open.values()))
         status = self.source.status
         if status.seeking is not None and self._last:
             return structs.replace(self._last.get(name) or self._last["desk"], status=status)
@@ -174,14 +226,18 @@ class ArbtopApp(App[int], inherit_bindings=False):
             self._damage_told = True
             self.tell(f"the recording is damaged: {status.damage}", "warning")
         items = self.items()
+        snapshot = engine.snapshot(structs.replace(view, details=True) if details else view)
+        if not snapshot.now_ns:  # before the first boundary
+            snapshot = structs.replace(snapshot, now_ns=status.now_ns)
         return Scene(
-            snapshot=engine.snapshot(structs.replace(view, details=True) if details else view),
+            snapshot=snapshot,
             status=status,
             fees=Whose(fees.tier, fees.confirmed, len(fees.overrides)),
             size_usd=self.size_usd,
             judged_usd=engine.settings.size.default,
             unacked=self._worklist.counts.unacked,
             items=items,
+            firing=sum(self._worklist.counts.open.values()),
         )
 
     def items(self) -> tuple[Item, ...]:
@@ -232,33 +288,48 @@ class ArbtopApp(App[int], inherit_bindings=False):
         )
         self.redraw()
 
-    def action_play(self) -> None:
-        self.source.toggle()
+    def with_tape(self, act: Callable[[Playback], object]) -> None:
+        """Do something to the recording; a live run says that it is none."""
+        if self.tape is None:
+            self.tell("this is live: only a recording can be paused, stepped or taken to a time")
+            return
+        act(self.tape)
         self.redraw()
+
+    def action_play(self) -> None:
+        self.with_tape(lambda tape: self._unless_at_end(tape, tape.toggle))
 
     def action_step(self) -> None:
-        self._leave_for(self.source.forward)
+        self.with_tape(lambda tape: self._unless_at_end(tape, lambda: self._leave_for(tape.forward)))
+
+    def _unless_at_end(self, tape: Playback, act: Callable[[], object]) -> None:
+        """Behind the end there is nothing to play: it says what leads back."""
+        if tape.status.finished and not tape.busy:
+            self.tell("at the end: `:` start, or `,` a second back")
+        else:
+            act()
 
     def action_step_back(self) -> None:
-        self._leave_for(self.source.back)
+        self.with_tape(lambda tape: self._leave_for(tape.back))
 
     def action_slower(self) -> None:
-        self.source.slower()
-        self.redraw()
+        self.with_tape(Playback.slower)
 
     def action_faster(self) -> None:
-        self.source.faster()
-        self.redraw()
+        self.with_tape(Playback.faster)
 
     def action_goto(self) -> None:
+        self.with_tape(self._ask_where)
+
+    def _ask_where(self, tape: Playback) -> None:
         if isinstance(self.screen, LiveScreen):
-            self.screen.ask(goto_label(self.source.status), "", self.go_to)
+            self.screen.ask(goto_label(tape.status), "", self.go_to)
 
     def go_to(self, text: str) -> None:
         """Take the replay to a time or an alert."""
         typed = text.strip().replace(MINUS, "-")
         if typed:
-            self._leave_for(lambda: self.source.goto(typed))
+            self.with_tape(lambda tape: self._leave_for(lambda: tape.goto(typed)))
 
     def _leave_for(self, go: Callable[[], object]) -> None:
         """Keep what every screen shows until the source has arrived."""
@@ -267,14 +338,73 @@ class ArbtopApp(App[int], inherit_bindings=False):
         self.attempt(go)
         self.redraw()
 
+    @property
+    def live(self) -> "LiveRun | None":
+        """The source where it is live."""
+        return None if self.tape is not None else cast("LiveRun", self.source)
+
+    def action_record(self) -> None:
+        live = self.live
+        if live is None:
+            self.tell("this is a recording: it is not recorded again")
+        elif live.live.recorder is not None:
+            self.run_worker(self._stop_recording(live), name="recording", group="recording", exit_on_error=False)
+        elif isinstance(self.screen, LiveScreen):
+            name = f"{'demo' if live.status.demo else 'live'}-{stamp(live.status.now_ns)}"
+            self.screen.ask("record into a new directory: ", str(self.look.recordings / name), self._record)
+
+    def _record(self, text: str) -> None:
+        typed, live = text.strip(), self.live
+        if typed and live is not None and self.attempt(lambda: live.record(Path(typed).expanduser())):
+            self.tell(f"recording into {typed}; R ends it")
+            self.redraw()
+
+    async def _stop_recording(self, live: "LiveRun") -> None:
+        await live.live.stop_recording()
+        recorded = live.live.recorded
+        self.tell(recorded.failure or f"recorded {recorded.bytes / 1e6:,.1f} MB: {recorded.directory}")
+        self.redraw()
+
+    async def action_quit(self) -> None:
+        """Leave; where something is recorded, the second time."""
+        live = self.live
+        now = self._clock_ns()
+        if live is not None and live.live.recorder is not None and now - self._asked_to_quit_ns > QUIT_AGAIN_NS:
+            self._asked_to_quit_ns = now
+            self.tell("recording: once more to end it and leave", "warning")
+            return
+        self.exit()
+
     def action_help(self) -> None:
         if isinstance(self.screen, HelpScreen):
             self.screen.dismiss()
         elif isinstance(self.screen, LiveScreen):
             self.push_screen(HelpScreen(self.screen))
 
+    def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
+        """Textual's; where a theme has the terminal's own colours, in those of a usual dark terminal."""
+        if not self.look.theme.ansi:
+            return super().export_screenshot(title=title, simplify=simplify)
+        width, height = self.size
+        console = Console(
+            width=width,
+            height=height,
+            file=StringIO(),
+            force_terminal=True,
+            color_system="truecolor",
+            record=True,
+            legacy_windows=False,
+        )
+        shown = self._background_screens
+        console.print(self.screen._compositor.render_update(full=True, screen_stack=shown, simplify=simplify))
+        return console.export_svg(title=title or self.title, theme=TERMINAL)
+
     def action_picture(self) -> None:
-        """Save what is seen."""
+        """Save what is seen, without the notes in the corner: with the frame that does without them."""
+        self.screen.query("ToastRack").set(display=False)
+        self.screen.call_after_refresh(self._take_picture)
+
+    def _take_picture(self) -> None:
         name = self.screen.name if self.screen.name in self.screens else "dialog"
         shown = self.scene(self.screen) if isinstance(self.screen, LiveScreen) else None
         at = shown.snapshot.now_ns if shown is not None else self.source.status.now_ns

@@ -5,20 +5,35 @@ else to stderr. Each command imports what it needs when it runs, so that `arbtop
 terminal. Not here: any work; configuration is `tui/config.py`, a replay `tui/session.py`, an import `feeds/importers`.
 """
 
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
 from math import inf
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from feeds.errors import ArbtopError, InputError
 from feeds.text import clean_text
+from tui.cli_live import COMMANDS, look_options, need_terminal, open_live, run_options
+from tui.commandline import (
+    DASH,
+    INTERRUPTED,
+    LINE,
+    Commands,
+    Failure,
+    Mistake,
+    columns,
+    error_line,
+    figure,
+    json_option,
+    path_type,
+    progress,
+    show,
+    state_option,
+)
 
 if TYPE_CHECKING:
     from analytics.alert import Alert
@@ -27,50 +42,8 @@ if TYPE_CHECKING:
     from tui.config import Config
     from tui.session import ReplayOptions
 
-LINE: Final = 2000
-"""Characters of an error line."""
-INTERRUPTED: Final = 130
 FASTEST: Final = 1_000_000
 MARKETS: Final = ("spot", "usdm", "coinm", "linear", "inverse")
-DASH: Final = "—"
-
-
-class Failure(click.ClickException):
-    """One line on stderr; something outside failed."""
-
-    exit_code = 1
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(_line(self.message), file=file, err=True)
-
-
-class Mistake(Failure):
-    """One line on stderr; the user can mend it."""
-
-    exit_code = 2
-
-
-def _line(text: str) -> str:
-    return f"arbtop: {clean_text(text, LINE)}"
-
-
-class Commands(click.Group):
-    """Where every command's errors become lines and exit codes."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except InputError as error:
-            raise Mistake(str(error)) from error
-        except ArbtopError as error:
-            raise Failure(str(error)) from error
-        except BrokenPipeError:
-            raise  # the reader has seen enough: click ends quietly
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename is not None else ""
-            raise Failure(f"{where}{error.strerror or error}") from error
-        except KeyboardInterrupt:
-            raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def _speed(ctx: click.Context, param: click.Parameter, value: str) -> float:
@@ -98,11 +71,6 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
-path_type = click.Path(path_type=Path, readable=False)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-state_option = click.option("--state", type=path_type, metavar="DIR", help="The state directory, in place of [paths] state.")
-
-
 @click.group(
     cls=Commands,
     invoke_without_command=True,
@@ -110,13 +78,30 @@ state_option = click.option("--state", type=path_type, metavar="DIR", help="The 
 )
 @click.version_option(package_name="arbtop", prog_name="arbtop", message="%(prog)s %(version)s")
 @click.option("--config", "config_file", type=path_type, metavar="FILE", help="Read FILE as the configuration.")
+@run_options
+@look_options
 @click.pass_context
-def cli(ctx: click.Context, config_file: Path | None) -> None:
-    """Live order books, spreads and arbitrage of crypto venues, net of every fee."""
+def cli(
+    ctx: click.Context, /, config_file: Path | None, state: Path | None, rules: Path | None, record: Path | None, **look: Any
+) -> None:
+    """Live order books, spreads and arbitrage of crypto venues, net of every fee.
+
+    Without a command: the screens on live data.
+    """
     ctx.obj = config_file
-    if ctx.invoked_subcommand is None:
-        today = ", ".join("replay PATH --headless" if name == "replay" else name for name in cli.list_commands(ctx))
-        raise Mistake(f"the live view comes next; what works today: {today} (see arbtop --help)")
+    given = {"state": state, "rules": rules, "record": record, **look}
+    if ctx.invoked_subcommand is not None:
+        misplaced = next((name for name, value in given.items() if value), None)
+        if misplaced is not None:
+            raise Mistake(f"--{misplaced} before {ctx.invoked_subcommand} does nothing: write it behind")
+        return
+    from tui.config import load_config
+
+    open_live(load_config(config_file), None, state, rules, record, look)
+
+
+for live_command in COMMANDS:
+    cli.add_command(live_command)
 
 
 @cli.command()
@@ -129,10 +114,7 @@ def cli(ctx: click.Context, config_file: Path | None) -> None:
 @click.option("--rules", type=path_type, metavar="FILE", help="Alert rules.")
 @click.option("--export", "export_file", type=path_type, metavar="FILE", help="Write the alerts as .csv or .jsonl.")
 @click.option("--state", type=path_type, metavar="DIR", help="Log alerts there. Without it a replay keeps nothing.")
-@click.option("--theme", metavar="NAME", help="midnight, okabe, ansi, one of your own, or a .toml file.")
-@click.option("--glyphs", type=click.Choice(["auto", "braille", "block", "ascii"]), help="Signs to draw with.")
-@click.option("--fps", type=click.IntRange(1, 30), help="Frames per second.")
-@click.option("--calm", is_flag=True, help="Two frames per second, and nothing flashes.")
+@look_options
 @json_option
 @click.pass_obj
 def replay(
@@ -172,9 +154,9 @@ def replay(
             raise Mistake("--json goes with --headless: the screens print no document")
         _draw(config, options, look)
         return
-    with _progress("replay") as tell:
+    with progress("replay") as tell:
         report = replay_headless(options, tell)
-    _print(report, report.text, as_json)
+    show(report, report.text, as_json)
     if report.alerts_lost:
         raise Failure(f"{state}: {report.alerts_lost} alert records could not be written; free some space and run it again")
 
@@ -183,14 +165,7 @@ def _draw(config: "Config", options: "ReplayOptions", asked: Mapping[str, Any]) 
     """Open the screens on a recording; says in one line why it cannot."""
     if options.export is not None:
         raise Mistake("--export goes with --headless; on the screens press e")
-    for stream, name, mend in (
-        (sys.__stdin__, "stdin", "arbtop reads keys from it; do not pipe into it"),
-        (sys.__stderr__, "stderr", "the screens are drawn there; do not redirect it"),
-    ):
-        if stream is None or not stream.isatty():
-            raise Mistake(f"{name} is no terminal: {mend}, or add --headless for a report")
-    if os.environ.get("TERM", "dumb") == "dumb":
-        raise Mistake("TERM is dumb: this terminal cannot draw screens; set TERM, or add --headless for a report")
+    need_terminal("add --headless for a report")
     from msgspec import structs
 
     ui = structs.replace(config.ui, **{name: value for name, value in asked.items() if value})
@@ -229,7 +204,7 @@ def import_(
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         what = "not empty" if directory.is_dir() else "not a directory"
         raise InputError(f"{directory}: {what}; name a new directory with --output")
-    with _progress("import") as tell:
+    with progress("import") as tell:
         try:
             report = import_capture(
                 paths,
@@ -242,9 +217,9 @@ def import_(
                 version=version("arbtop"),
             )
         except KeyboardInterrupt:
-            click.echo(_line(f"stopped; {directory}, if it is there, is not whole: remove it"), err=True)
+            click.echo(error_line(f"stopped; {directory}, if it is there, is not whole: remove it"), err=True)
             raise
-    _print(report, lambda: _import_text(report), as_json)
+    show(report, lambda: _import_text(report), as_json)
 
 
 def _unheard_hub() -> "Hub":
@@ -266,7 +241,7 @@ def _import_text(report: "ImportReport") -> str:
             f"{clean_text(str(report.directory), LINE)}  {utc_text(report.start_ns)} to {utc_text(report.end_ns)}",
             f"{report.frames:,} frames, {report.answers} REST answers, {report.bytes / 1e6:,.1f} MB of text",
             f"{len(report.instruments)} instruments" + (f", {assumed} of them assumed" if assumed else ""),
-            *_columns(("connection", "venue", "market", "frames", "files"), rows),
+            *columns(("connection", "venue", "market", "frames", "files"), rows),
             *(f"note: {note}" for note in report.notes),
             *(f"left out: {damage}" for damage in report.damage),
         ]
@@ -307,20 +282,20 @@ def list_(config_file: Path | None, state: Path | None, rule: str | None, only_o
             (
                 str(row.seq),
                 row.opened_utc or DASH,
-                _figure(row.duration_ms and row.duration_ms / 1e3, ".1f") + (" s" if row.duration_ms else ""),
+                figure(row.duration_ms and row.duration_ms / 1e3, ".1f") + (" s" if row.duration_ms else ""),
                 row.rule,
                 row.severity,
                 row.state,
-                _figure(row.value, "+.2f"),
-                _figure(row.peak, "+.2f"),
+                figure(row.value, "+.2f"),
+                figure(row.peak, "+.2f"),
                 row.unit,
                 row.scope,
             )
             for row in rows
         ]
-        return "\n".join(_columns(heads, cells)) if cells else "no alerts"
+        return "\n".join(columns(heads, cells)) if cells else "no alerts"
 
-    _print({"alerts": rows}, text, as_json)
+    show({"alerts": rows}, text, as_json)
 
 
 @alerts.command("export")
@@ -336,7 +311,7 @@ def export_(config_file: Path | None, file: Path, state: Path | None, rule: str 
     config = load_config(config_file)
     target = _export_target(config, file)
     count = export(_chosen(config, state, rule, only_open), target)
-    _print({"file": target, "alerts": count}, lambda: f"{clean_text(str(target), LINE)}: {count} alerts", as_json)
+    show({"file": target, "alerts": count}, lambda: f"{clean_text(str(target), LINE)}: {count} alerts", as_json)
 
 
 def _chosen(config: "Config", state: Path | None, rule: str | None, only_open: bool) -> "list[Alert]":
@@ -349,7 +324,7 @@ def _chosen(config: "Config", state: Path | None, rule: str | None, only_open: b
     directory = (state or config.paths.state_dir()) / "alerts"
     found, log = read(directory)
     if log.text():
-        click.echo(_line(f"{directory}: {log.text()}"), err=True)
+        click.echo(error_line(f"{directory}: {log.text()}"), err=True)
     if rule is not None:
         found = [alert for alert in found if alert.rule == rule]
     return [alert for alert in found if alert.state is AlertState.FIRING] if only_open else found
@@ -366,7 +341,7 @@ def config() -> None:
 def path_(config_file: Path | None, as_json: bool) -> None:
     """Print where the configuration file is looked for."""
     file = _config_path(config_file)
-    _print({"file": file}, lambda: clean_text(str(file), LINE), as_json)
+    show({"file": file}, lambda: clean_text(str(file), LINE), as_json)
 
 
 @config.command()
@@ -378,7 +353,7 @@ def init(config_file: Path | None, as_json: bool) -> None:
 
     file = _config_path(config_file)
     write_default_file(file)
-    _print({"file": file}, lambda: f"{clean_text(str(file), LINE)}: written", as_json)
+    show({"file": file}, lambda: f"{clean_text(str(file), LINE)}: written", as_json)
 
 
 @config.command()
@@ -402,7 +377,7 @@ def check(ctx: click.Context, rules: tuple[Path, ...], as_json: bool) -> None:
         else:
             absent = "" if checked.exists() else " (not there, so the defaults apply)"
             said.append({"file": checked, "ok": True, "text": f"{clean_text(str(checked), LINE)}: ok{absent}"})
-    _print({"files": said}, lambda: "\n".join(str(one["text"]) for one in said), as_json)
+    show({"files": said}, lambda: "\n".join(str(one["text"]) for one in said), as_json)
     ctx.exit(0 if all(one["ok"] for one in said) else 2)
 
 
@@ -449,35 +424,3 @@ def _export_target(config: "Config", path: Path) -> Path:
     if not target.parent.is_dir():
         raise InputError(f"{target}: there is no directory {target.parent}; make it first")
     return target
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[Callable[[float], None]]:
-    """What to tell the share done, from 0 to 1: a bar on stderr where that is a terminal, and nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda _share: None
-        return
-    steps = 1000
-    with click.progressbar(length=steps, label=label, file=sys.stderr) as bar:
-        yield lambda share: bar.update(max(int(share * steps) - bar.pos, 0))
-
-
-def _print(document: object, text: Callable[[], str], as_json: bool) -> None:
-    """A command's result: the document as JSON (what is no number is null), or as text for people."""
-    if not as_json:
-        click.echo(text())
-        return
-    from msgspec import json
-
-    click.echo(json.encode(document, enc_hook=lambda value: clean_text(str(value), LINE)))
-
-
-def _figure(value: float | None, form: str) -> str:
-    return DASH if value is None else format(value, form)
-
-
-def _columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Text columns, each as wide as its widest cell."""
-    table = [heads, *rows]
-    widths = [max(len(row[at]) for row in table) for at in range(len(heads))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]

@@ -15,7 +15,7 @@ from feeds.text import clean_text
 LIMIT_BYTES: Final = 100_000
 TOOL_TIMEOUT_S: Final = 0.5
 """Two tools are tried at most."""
-EXPORT_INSTEAD: Final = "use e to export"
+EXPORT_INSTEAD: Final = "P saves a picture of the screen, and e on DESK or ALERTS exports alerts"
 
 TOOLS: Final[Sequence[tuple[str, Sequence[Sequence[str]]]]] = (
     ("WAYLAND_DISPLAY", (("wl-copy",),)),

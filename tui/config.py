@@ -19,8 +19,9 @@ from analytics.settings import AnalyticsSettings
 from feeds.errors import InputError
 from feeds.text import clean_text
 from tui.journal import sync_directory, sync_file, write_whole
-from tui.settings import Paths, Ui, default_config_path
+from tui.settings import Paths, Ui, Venues, default_config_path
 from tui.toml import SHOWN, make, read_toml, toml_value, wanted
+from tui.watching import Watch
 
 WIDTH: Final = 100
 """Characters of a comment line in the written file, after its `# `."""
@@ -29,6 +30,8 @@ WIDTH: Final = 100
 class Config(AnalyticsSettings, frozen=True, forbid_unknown_fields=True):
     """Everything a user may set."""
 
+    venues: Venues = Venues()
+    watch: Watch = Watch()
     ui: Ui = Ui()
     paths: Paths = Paths()
 
@@ -71,6 +74,15 @@ NOTES: Final[Mapping[str, str]] = {
     "premium.impact_notional": "quote units whose average price stands for the book",
     "tape": "The tape of large prints.",
     "tape.min_usd": "USD from which a print is shown; block trades too",
+    "venues": "The venues of a live run, and how they are reached.",
+    "venues.live": "venues that are opened",
+    "venues.endpoints": 'other addresses: { "BINANCE usdm rest" = "https://...", "BYBIT spot websocket" = "wss://..." }',
+    "venues.proxy": "http:// address of a proxy for everything; empty for none",
+    "venues.ca_file": "a PEM file of further certificates to trust, of a proxy that opens TLS; TLS is always verified",
+    "watch": "What a live run watches on each venue.",
+    "watch.pinned": "base coins",
+    "watch.kinds": "spot, perpetuals settled in USDT or in coin, the next and the next but one dated future",
+    "watch.quotes": "quotes of spot pairs and linear contracts",
     "ui": "How the screens look.",
     "ui.home": "the screen that is shown first",
     "ui.theme": "a theme that ships (midnight, okabe, ansi), or the name of a file in the themes directory beside this one",

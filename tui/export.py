@@ -31,6 +31,8 @@ from tui.journal import sync_directory, sync_file, write_whole
 TEXT_LIMIT: Final = 256
 """Characters of a text cell; a leg may have as many."""
 
+FIGURES: Final = 12
+"""Of a price or size; what is behind them is noise. No tick is rounded to: averages at size and mids lie between ticks."""
 _EPOCH: Final = datetime(1970, 1, 1)
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}", re.ASCII)
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -100,8 +102,8 @@ def row_of(alert: Alert) -> Row:
         peak=_finite(alert.peak),
         peak_utc=utc_text(alert.peak_ns),
         legs=tuple(clean_text(f"{leg.role} {leg.instrument}", TEXT_LIMIT) for leg in alert.legs),
-        prices=tuple(_finite(leg.price) for leg in alert.legs),
-        sizes=tuple(_finite(leg.size_base) for leg in alert.legs),
+        prices=tuple(_figure(leg.price) for leg in alert.legs),
+        sizes=tuple(_figure(leg.size_base) for leg in alert.legs),
         ages_ms=tuple(_finite(leg.age_ms) for leg in alert.legs),
         fees_bps=_finite(alert.fees_bps),
         quality=clean_text(alert.quality, TEXT_LIMIT),
@@ -130,6 +132,11 @@ def local_text(at: Ns, zone: tzinfo | None = None) -> str | None:
 
 def _finite(number: float | None) -> float | None:
     return None if number is None or not math.isfinite(number) else number
+
+
+def _figure(number: float | None) -> float | None:
+    """A price or size without the noise of arithmetic: 61675.99, not 61675.98999999999."""
+    return None if number is None or not math.isfinite(number) else float(f"{number:.{FIGURES}g}")
 
 
 def formula_safe(text: str) -> str:

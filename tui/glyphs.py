@@ -84,7 +84,8 @@ def _ascii_table() -> dict[int, str]:
     return table
 
 
-_TO_ASCII: Final[Mapping[int, str]] = MappingProxyType(_ascii_table())
+TO_ASCII: Final[Mapping[int, str]] = MappingProxyType(_ascii_table())
+"""For `str.translate`: code point of a character of one cell → ASCII."""
 
 
 class GlyphSet(Struct, frozen=True):
@@ -93,16 +94,13 @@ class GlyphSet(Struct, frozen=True):
     name: Literal["braille", "block", "ascii"]
     spark: Literal["braille", "block", "ascii"]
     """The style of sparklines, which are drawn in it and not translated."""
-    border: Literal["round", "ascii"]
-    table: Mapping[int, str]
-    """For `str.translate`: code point of a character of one cell → ASCII. Empty where nothing is translated."""
 
 
 GLYPHS: Final[Mapping[str, GlyphSet]] = MappingProxyType(
     {
-        "braille": GlyphSet("braille", "braille", "round", MappingProxyType({})),
-        "block": GlyphSet("block", "block", "round", MappingProxyType({})),
-        "ascii": GlyphSet("ascii", "ascii", "ascii", _TO_ASCII),
+        "braille": GlyphSet("braille", "braille"),
+        "block": GlyphSet("block", "block"),
+        "ascii": GlyphSet("ascii", "ascii"),
     }
 )
 
@@ -115,7 +113,7 @@ def to_ascii(text: str, cells: Callable[[str], int] = plain_cells) -> str:
         cells: how wide a text is. The measure of plain text by default; text that has not passed `tui.line.plain` is given the
             measure by which it was laid out. It must not shrink when a character is appended.
     """
-    drawn = text.translate(_TO_ASCII)
+    drawn = text.translate(TO_ASCII)
     if drawn.isascii() and drawn.isprintable():
         return drawn
     signs = []
@@ -124,7 +122,7 @@ def to_ascii(text: str, cells: Callable[[str], int] = plain_cells) -> str:
         # The width of a character depends on its neighbours (joiners, variation selectors), that of a beginning does not.
         now = cells(text[:end])
         width, taken = now - taken, now
-        own = character if character.isascii() and character.isprintable() else _TO_ASCII.get(ord(character), "")
+        own = character if character.isascii() and character.isprintable() else TO_ASCII.get(ord(character), "")
         signs.append(own if own and width == 1 else FALLBACK * width)
     return "".join(signs)
 

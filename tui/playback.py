@@ -1,30 +1,43 @@
 """Drives a replay for the screens: hands on what has become due, in slices short enough for the event loop, and goes to a time.
 
-It is the screens' source. Real time is an argument and every call works within a budget, so nothing here blocks or sleeps; the
-slices change nothing of what is computed (`feeds.replay.Player`). Going back plays again from the recording's start: the same
-statistics, the same alert numbers. Not here: drawing, files, the wall clock.
+It is the screens' source, and stops before the closes that end a recording, so that its last instant can be studied. Real time is
+an argument and every call works within a budget, so nothing here blocks or sleeps; the slices change nothing of what is computed
+(`feeds.replay.Player`). Going back plays again from the recording's start: the same statistics, the same alert numbers. Not here:
+drawing, files, the wall clock.
 """
 
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
 
-from analytics.alert import Alert, AlertEvent, AlertKind
+from analytics.alert import Alert, AlertEvent
 from analytics.engine import Engine
-from analytics.snapshot import Snapshot, View
+from analytics.snapshot import Snapshot
 from feeds.clock import BOUNDARY_NS, NEVER
 from feeds.errors import InputError
-from feeds.model import MS, SECOND, Ns
+from feeds.hub import Connection
+from feeds.links import ClockView, FeedsView, LinkView
+from feeds.model import MS, SECOND, Ns, Stream
+from feeds.session import BookSession
 from feeds.text import clean_text
+from feeds.wire import host_of
 from tui.report import utc
 from tui.session import Replay, iso_ns
+from tui.triggers import Triggers
 
 BUDGET_NS: Final = 8 * MS
+HURRIED_NS: Final = 30 * MS
+"""The budget of a call while it goes to a time, or falls behind a speed: most of the loop's time, and keys are still heard."""
+REACHED_OVER_NS: Final = 2 * SECOND
+"""Real time over which the speed is measured."""
+REACHED: Final = 0.9
+"""A share of the asked speed from which on it counts as reached."""
 SPEEDS: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0, 100.0, inf)
 """Times real time; the last is as quickly as it goes."""
 GAP_NS: Final = SECOND
@@ -33,8 +46,6 @@ FAR_NS: Final = 900 * SECOND
 """A way longer than this is not played in full: what is warm after it is taken for warm."""
 BACK_NS: Final = SECOND
 BEFORE_ALERT_NS: Final = SECOND
-TRIGGERS_KEPT: Final = 1_000
-TRIGGER_DEPTH: Final = 10
 LONGEST_NUMBER: Final = 16
 DAY_NS: Final = 86_400 * SECOND
 
@@ -59,6 +70,8 @@ class PlaybackStatus(Struct, frozen=True, kw_only=True):
     source: str
     damage: str
     """What of the recording is lost so far, in one line; empty when nothing is."""
+    reached: float | None = None
+    """Times real time that it really goes, where that is less than `speed`; None where it is not."""
 
 
 class Playback:
@@ -96,10 +109,13 @@ class Playback:
         """The pair of real and recorded time from which is counted what is due."""
         self._target_ns: Ns | None = None
         self._way_from_ns: Ns = 0
-        self._triggers: dict[int, Snapshot] = {}
+        self._reached: deque[tuple[int, Ns]] = deque()
+        """Real and recorded time of the last calls, while playing."""
+        self._triggers = Triggers()
         self._left: tuple[Mapping[int, Alert], Mapping[int, Snapshot], int] | None = None
         """On the way, alerts, triggers and version of where it began."""
-        replay.heard = self._heard
+        replay.episodes.heard = self._heard
+        replay.player.stays_open = True
 
     # -- what the screens read ---------------------------------------------------------------------------------------------
 
@@ -111,22 +127,22 @@ class Playback:
     @property
     def alerts(self) -> Mapping[int, Alert]:
         """Episodes of this pass by number; on the way those of where it began."""
-        return MappingProxyType(self._replay.alerts) if self._left is None else self._left[0]
+        return MappingProxyType(self._replay.episodes.alerts) if self._left is None else self._left[0]
 
     @property
     def triggers(self) -> Mapping[int, Snapshot]:
         """Books and figures of an alert's legs, and its route, at the boundary at which it fired; of the newest thousand."""
-        return MappingProxyType(self._triggers) if self._left is None else self._left[1]
+        return MappingProxyType(self._triggers.kept) if self._left is None else self._left[1]
 
     @property
     def muted(self) -> Mapping[tuple[str, str], Ns]:
         """(rule, scope) → until when."""
-        return MappingProxyType(self._replay.muted)
+        return MappingProxyType(self._replay.episodes.muted)
 
     @property
     def version(self) -> int:
         """Differs whenever `alerts` or `muted` do."""
-        return self._replay.version if self._left is None else self._left[2]
+        return self._replay.episodes.version if self._left is None else self._left[2]
 
     @property
     def busy(self) -> bool:
@@ -153,7 +169,36 @@ class Playback:
             position=player.position,
             source=clean_text(player.recording.path.name),
             damage=clean_text(damage[0], 200) + more if damage else "",
+            reached=self._speed_reached(),
         )
+
+    @property
+    def hurried(self) -> bool:
+        """It wants more than a little of the loop's time: it is on the way, or does not reach a speed above real time."""
+        behind = self.speed == inf or (self.speed > 1.0 and self._replay.player.stopped)
+        return self.busy or (behind and not self.paused and not self._replay.player.finished)
+
+    def feeds(self) -> FeedsView:
+        """The machinery as far as a recording tells: which connections are open, what was said, clocks where they were measured.
+
+        Not: attempts, budgets, request limits, the messages themselves.
+        """
+        player = self._replay.player
+        hub = player.hub
+        estimates = {place: offset.estimate() for place, offset in hub.health.offsets.items()}
+        return FeedsView(
+            now_ns=player.now_ns,
+            links=tuple(_link(connection) for connection in hub.connections.values()),
+            clocks={place: ClockView(found[0] / MS, found[1] / MS) for place, found in estimates.items() if found is not None},
+            said=tuple(hub.health.said),
+            quarantined=hub.quarantined,
+            ignored=hub.health.ignored,
+        )
+
+    @property
+    def carries(self) -> Mapping[str, Sequence[Stream]]:
+        """Name of an open connection → its streams."""
+        return {name: connection.plan.streams for name, connection in self._replay.player.hub.connections.items()}
 
     # -- what the user does ------------------------------------------------------------------------------------------------
 
@@ -193,16 +238,20 @@ class Playback:
         self._go(self._moment(text.strip()))
 
     def ack(self, seq: int) -> Alert | None:
-        """Mark an episode as seen (`Replay.ack`); does nothing on the way."""
-        return None if self.busy else self._replay.ack(seq, self._replay.player.now_ns)
+        """Mark an episode as seen (`Episodes.ack`); does nothing on the way."""
+        return None if self.busy else self._replay.episodes.ack(seq, self._replay.player.now_ns)
 
     def mute(self, rule: str, scope: str, for_ns: Ns | None = None) -> None:
         """Mute a rule on a scope for so much recorded time, or until it is unmuted."""
         now = self._replay.player.now_ns
-        self._replay.mute(rule, scope, NEVER if for_ns is None else now + for_ns, now)
+        self._replay.episodes.mute(rule, scope, NEVER if for_ns is None else now + for_ns, now)
 
     def unmute(self, rule: str, scope: str) -> None:
-        self._replay.unmute(rule, scope, self._replay.player.now_ns)
+        self._replay.episodes.unmute(rule, scope, self._replay.player.now_ns)
+
+    def close(self) -> None:
+        """The user leaves: what ended the recording is handed on if it was reached, so the log says how alerts ended."""
+        self._replay.end()
 
     def reset_worst(self) -> None:
         """Begin to look for the worst lateness anew."""
@@ -230,8 +279,14 @@ class Playback:
             self._replay.play(NEVER, lambda: self._clock() >= deadline)
         else:
             self._pace(real_ns, deadline)
+        if self.busy or self.paused or player.finished:
+            self._reached.clear()
+        else:
+            self._reached.append((real_ns, player.now_ns))
+            while real_ns - self._reached[0][0] > REACHED_OVER_NS:
+                self._reached.popleft()
         if not self.busy:
-            self._replay.expire(player.now_ns)
+            self._replay.episodes.expire(player.now_ns)
 
     def _pace(self, real_ns: int, deadline: int) -> None:
         called_ns, self._called_ns = self._called_ns, real_ns
@@ -269,7 +324,17 @@ class Playback:
         self.late_ns = max(real_ns - due_ns, 0)
         self.worst_late_ns = max(self.worst_late_ns, self.late_ns)
 
+    def _speed_reached(self) -> float | None:
+        if not self._reached:
+            return None
+        (first_real, first), (last_real, last) = self._reached[0], self._reached[-1]
+        if last_real - first_real < REACHED_OVER_NS / 4:
+            return None
+        reached = (last - first) / (last_real - first_real)
+        return reached if reached < REACHED * self.speed else None
+
     def _set_speed(self, speed: float) -> None:
+        self._reached.clear()
         self.speed = speed
         self._called_ns = None
         self.late_ns = 0
@@ -285,12 +350,13 @@ class Playback:
         """Forward from here where that is near, else anew from the start, or from `far_ns` before where the start is far."""
         player = self._replay.player
         if self._left is None:
-            self._left = (self._replay.alerts, self._triggers, self._replay.version)
+            episodes = self._replay.episodes  # copies: on a way forward these go on filling
+            self._left = (dict(episodes.alerts), dict(self._triggers.kept), episodes.version)
         ahead = target_ns >= player.now_ns
         begin_ns = player.now_ns if ahead else self.start_ns
         far = target_ns - begin_ns > self._far_ns
         if far or not ahead:
-            self._triggers = {}
+            self._triggers = Triggers()
             player.rewind(target_ns - self._far_ns if far else None)
         self._target_ns = target_ns
         self._way_from_ns = player.now_ns
@@ -322,16 +388,25 @@ class Playback:
             raise InputError(f"{shown} is not in it: {span}")
         return min(max(at, start_ns), end_ns)
 
-    # -- what the engine says ----------------------------------------------------------------------------------------------
-
     def _heard(self, event: AlertEvent) -> None:
-        if event.kind is not AlertKind.FIRE:
-            return
-        alert = event.alert
-        legs = tuple(leg.instrument for leg in alert.legs) or (alert.scope,)
-        self._triggers[alert.seq] = self.engine.snapshot(View(instruments=legs, depth=TRIGGER_DEPTH, routes=(alert.scope,)))
-        if len(self._triggers) > TRIGGERS_KEPT:
-            del self._triggers[next(iter(self._triggers))]
+        self._triggers.hear(event, self.engine)
+
+
+def _link(connection: Connection) -> LinkView:
+    plan, session = connection.plan, connection.session
+    pulse = session.pulse if isinstance(session, BookSession) else None
+    return LinkView(
+        slot=connection.name,
+        venue=plan.venue,
+        market=plan.market,
+        host=host_of(plan.url),
+        streams=len(plan.streams),
+        state=session.link,
+        since_ns=pulse.opened_ns if pulse is not None else 0,
+        opened_ns=pulse.opened_ns if pulse is not None else 0,
+        frames=connection.frames,
+        last_ns=pulse.last_ns if pulse is not None and pulse.heard else 0,
+    )
 
 
 def _share(part: int, whole: int) -> float:

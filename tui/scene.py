@@ -11,6 +11,7 @@ from analytics.alert import Severity
 from analytics.snapshot import Snapshot
 from feeds.model import Ns
 from tui.playback import PlaybackStatus
+from tui.source import LiveStatus
 from tui.worklist import Item
 
 
@@ -34,7 +35,7 @@ class Scene(Struct, frozen=True, kw_only=True):
     """One frame's worth."""
 
     snapshot: Snapshot
-    status: PlaybackStatus
+    status: PlaybackStatus | LiveStatus
     fees: Whose
     size_usd: float
     """What one leg of a route is worth on the screens."""
@@ -44,4 +45,6 @@ class Scene(Struct, frozen=True, kw_only=True):
     """Alerts that nobody has acknowledged."""
     items: tuple[Item, ...]
     """Every episode so far, the newest first."""
+    firing: int = 0
+    """Alerts that are open, whatever the user has done about them."""
     held: Held | None = None

@@ -9,11 +9,10 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
-from typing import TypeAlias
 
 from msgspec import Struct, structs
 
-from analytics.alert import Alert, AlertEvent, AlertKind, AlertState
+from analytics.alert import AlertEvent, AlertKind, AlertState
 from analytics.alerts import DEFAULT_RULES, Rule
 from analytics.engine import Engine
 from analytics.settings import AnalyticsSettings
@@ -23,6 +22,7 @@ from feeds.model import MS, SECOND, Ns
 from feeds.recording import Recording
 from feeds.replay import Player
 from feeds.venues import VENUES
+from tui.episodes import Episodes
 from tui.export import export
 from tui.journal import Journal
 from tui.report import Report, make_report, utc
@@ -43,19 +43,10 @@ class ReplayOptions(Struct, frozen=True, kw_only=True):
     settings: AnalyticsSettings = AnalyticsSettings()
 
 
-EpisodeKey: TypeAlias = tuple[str, str, Ns]
-"""Rule, scope and opening time: by these an episode of another pass is the same one."""
-Watch: TypeAlias = tuple[str, str]
-"""Rule and scope."""
-
-
 class Replay:
     """A recording, its player, and the engine of the pass that runs. A seek makes a new engine; its alerts start at 1 again.
 
-    What the user has acknowledged or muted is kept here, over all passes. Muting keeps no episode from being made or exported.
-
-    Args:
-        heard: gets every alert event of the engine after it is in `alerts`.
+    What the user has acknowledged or muted is kept in `episodes`, over all passes.
     """
 
     def __init__(
@@ -64,21 +55,11 @@ class Replay:
         settings: AnalyticsSettings,
         rules: tuple[Rule, ...] = DEFAULT_RULES,
         journal: Journal | None = None,
-        heard: Callable[[AlertEvent], object] = lambda _event: None,
     ) -> None:
         self.settings = settings
         self.rules = rules
-        self.journal = journal
-        self.heard = heard
-        self.alerts: dict[int, Alert] = {}
-        """Episodes of this pass by number, as they stand."""
-        self.muted: dict[Watch, Ns] = {}
-        """What is muted → until when; what has run out is taken out by `expire`."""
-        self.version = 0
-        """Grows with every change of `alerts` and `muted`."""
+        self.episodes = Episodes(journal)
         self.engine: Engine
-        self._acked: dict[EpisodeKey, Ns] = {}
-        self._logged: dict[EpisodeKey, int] = {}
         if journal is not None:
             end_what_is_open(journal)
         self.player = Player(recording, self._build)
@@ -111,82 +92,26 @@ class Replay:
                     progress(min((player.now_ns - recording.start_ns) / span, 1.0))
         self._end()
 
-    def ack(self, seq: int, now: Ns) -> Alert | None:
-        """The user has seen the episode: it is marked, once, and so are its later events and its like in later passes.
-
-        Returns:
-            The episode as it stands; None when this pass has none of that number.
-        """
-        alert = self.alerts.get(seq)
-        if alert is None or alert.acked_ns:
-            return alert
-        if self.engine.alerts.ack(seq, now) is None:  # its watch has a later one, and forgot it
-            self._on_alert(AlertEvent(AlertKind.ACK, structs.replace(alert, acked_ns=now), now))
-        return self.alerts[seq]
-
-    def mute(self, rule: str, scope: str, until_ns: Ns, now: Ns) -> None:
-        """Mark all episodes of a rule on a scope as muted until then."""
-        self.muted[rule, scope] = until_ns
-        self._tell_muted(rule, scope, now)
-
-    def unmute(self, rule: str, scope: str, now: Ns) -> None:
-        """Take that back."""
-        if self.muted.pop((rule, scope), None) is not None:
-            self._tell_muted(rule, scope, now)
-
-    def expire(self, now: Ns) -> None:
-        """Take out what is muted no longer."""
-        for watch in [watch for watch, until_ns in self.muted.items() if until_ns <= now]:
-            del self.muted[watch]
-            self.version += 1
+    def end(self) -> None:
+        """Hand on the closes that end the recording, where the player has stopped before them (`Player.stays_open`)."""
+        self.player.end()
+        self._end()
 
     def _build(self) -> Hub:
-        self.alerts = {}
-        self.version += 1
-        self.engine = Engine(
-            self.settings,
-            self.rules,
-            emit=self._on_alert,
-            position=self._position,
-        )
+        self.episodes.begin()
+        self.engine = Engine(self.settings, self.rules, emit=self.episodes.on_alert, position=self._position)
+        self.episodes.serve(self.engine)
         self._ended = False
         return Hub(VENUES, self.engine)
 
     def _end(self) -> None:
-        if self.player.finished and not self._ended:
+        if self.player.finished and not self._ended and not self.player.stays_open:
             self._ended = True
             self.engine.finish(self.engine.now_ns)
 
     def _position(self) -> int:
         """Records handed on before now; 0 after a seek, where they are not counted from the recording's start."""
         return 0 if self.player.begun_ns else self.player.position
-
-    def _on_alert(self, event: AlertEvent) -> None:
-        alert = event.alert
-        key = (alert.rule, alert.scope, alert.opened_ns)
-        self._log(event)
-        self.alerts[alert.seq] = alert
-        self.version += 1
-        if alert.acked_ns:
-            self._acked[key] = alert.acked_ns
-        self.heard(event)
-        if event.kind is AlertKind.FIRE and key in self._acked:
-            self.engine.alerts.ack(alert.seq, self._acked[key])
-
-    def _tell_muted(self, rule: str, scope: str, now: Ns) -> None:
-        self.version += 1
-        last = next((alert for alert in reversed(self.alerts.values()) if (alert.rule, alert.scope) == (rule, scope)), None)
-        if last is not None:
-            self._log(AlertEvent(AlertKind.MUTE, last, now))
-
-    def _log(self, event: AlertEvent) -> None:
-        """Into the journal, whose numbers go on where the last run stopped; an episode of an earlier pass keeps its number."""
-        if self.journal is None:
-            return
-        alert = event.alert
-        number = self._logged.setdefault((alert.rule, alert.scope, alert.opened_ns), self.journal.next_seq)
-        logged = structs.replace(alert, seq=number, muted_until_ns=self.muted.get((alert.rule, alert.scope), 0))
-        self.journal.append(structs.replace(event, alert=logged))
 
 
 def replay_headless(options: ReplayOptions, progress: Callable[[float], object] | None = None) -> Report:
@@ -203,7 +128,7 @@ def replay_headless(options: ReplayOptions, progress: Callable[[float], object] 
             replay.player.seek(moment(options.at, recording))
         replay.run(options.speed, progress)
         if options.export is not None:
-            export([replay.alerts[seq] for seq in sorted(replay.alerts)], options.export)
+            export([replay.episodes.alerts[seq] for seq in sorted(replay.episodes.alerts)], options.export)
         stack.close()
         player = replay.player
         return make_report(
@@ -211,7 +136,7 @@ def replay_headless(options: ReplayOptions, progress: Callable[[float], object] 
             player.hub,
             replay.engine,
             player.position,
-            list(replay.alerts.values()),
+            list(replay.episodes.alerts.values()),
             from_ns=player.begun_ns,
             said=[*journal.messages, *([f"alert log: {journal.state}"] if journal.state else [])] if journal is not None else [],
             lost=journal.lost if journal is not None else 0,

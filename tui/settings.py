@@ -3,10 +3,11 @@
 Places follow the platform's own rules (platformdirs, which honours XDG_*). Nothing is created here.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 from platformdirs import user_config_path, user_data_path, user_state_path
 
 from feeds.errors import InputError
@@ -51,10 +52,40 @@ class Paths(Struct, frozen=True, forbid_unknown_fields=True):
         return path
 
 
+class Venues(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[venues]`: which are live, and how they are reached. Nothing here is secret: public data needs no key."""
+
+    live: Annotated[tuple[Literal["binance", "bybit"], ...], Meta(min_length=1)] = ("binance", "bybit")
+    endpoints: Mapping[str, Annotated[str, Meta(min_length=1, max_length=300)]] = field(default_factory=dict)
+    proxy: Annotated[str, Meta(max_length=300)] = ""
+    ca_file: Place = ""
+
+    def places(self) -> dict[str, dict[str, dict[str, str]]]:
+        """Venue → market → `rest` or `websocket` → its base URL. Raises ValueError for a key of another form."""
+        found: dict[str, dict[str, dict[str, str]]] = {}
+        for key, url in self.endpoints.items():
+            words = key.split()
+            if len(words) != 3 or words[2] not in ("rest", "websocket"):
+                raise ValueError(f'"{key}" must be like "BINANCE usdm rest" or "BINANCE usdm websocket"')
+            venue, market, what = words
+            found.setdefault(venue.upper(), {}).setdefault(market.lower(), {})[what] = url.rstrip("/")
+        return found
+
+    def __post_init__(self) -> None:
+        self.places()
+        for url in (*self.endpoints.values(), *filter(None, [self.proxy])):
+            if not url.isprintable() or "@" in url:
+                raise ValueError("an address may hold neither control characters nor a user and password")
+
+    def ca_path(self) -> Path | None:
+        """Further certificates to trust; None for the system's alone."""
+        return _expand(self.ca_file) if self.ca_file else None
+
+
 class Ui(Struct, frozen=True, forbid_unknown_fields=True):
     """`[ui]`: how the screens look."""
 
-    home: Literal["desk", "book", "alerts"] = "desk"
+    home: Literal["desk", "book", "alerts", "feeds"] = "desk"
     theme: Annotated[str, Meta(min_length=1, max_length=200)] = "midnight"
     glyphs: Literal["auto", "braille", "block", "ascii"] = "auto"
     fps: Annotated[int, Meta(ge=1, le=30)] = 10

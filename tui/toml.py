@@ -210,6 +210,9 @@ def _words(form: inspect.Type) -> str:
             return f"text{least or most}" + (f" like {form.pattern}" if form.pattern else "")
         case inspect.DictType():
             return f'a table of "name" = {_words(form.value_type)}'
+        case inspect.VarTupleType():
+            least = " with at least one entry" if form.min_length else ""
+            return f"an array{least} of {_words(form.item_type).removeprefix('one of ')}"
         case inspect.UnionType():
             return " or ".join(_words(one) for one in form.types if not isinstance(one, inspect.NoneType))
     raise TypeError(f"a setting of type {form} has no words")
@@ -234,7 +237,7 @@ def _shown(value: object) -> str:
 
 
 def toml_value(value: object) -> str:
-    """A value as TOML text: truth, number, text or an empty table."""
+    """A value as TOML text: truth, number, text, an array of these, or an empty table."""
     match value:
         case bool():
             return str(value).lower()
@@ -242,6 +245,8 @@ def toml_value(value: object) -> str:
             return repr(value)
         case str():
             return msgspec.json.encode(value).decode()
+        case tuple():
+            return f"[{', '.join(toml_value(each) for each in value)}]"
         case dict() if not value:
             return "{}"
     raise TypeError(f"{value!r} is no default that a file can state")

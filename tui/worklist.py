@@ -106,6 +106,8 @@ def _test(word: str) -> Test | str:
                 return lambda item: compare(RANK[item.alert.severity], limit)
         if word[3:4] in ("<", ">"):
             return f"{clean_text(word)}: write sev>=warn, sev<=warn or sev=warn"
+    if len(word) > 1 and any(sign in word for sign in "<>=≤≥"):
+        return f"{clean_text(word)}: only a severity can be compared: sev>=warn"
     field, found, value = word.partition(":")
     if found and field == "is":
         return STATES.get(value) or f"{clean_text(word)}: after is: write one of {', '.join(STATES)}"

@@ -98,9 +98,13 @@ class Answer(Struct, frozen=True):
 
 
 class UserAct(Struct, frozen=True):
-    """Kind `u`: something the user did that changed what is computed. Further fields are the act's own."""
+    """Kind `u`: something the user did that changed what is computed.
+
+    `resync` fetches the book of `instrument` anew; `end` ends the recording.
+    """
 
     act: str
+    instrument: InstrumentId = ""
 
 
 _CHANNELS: Mapping[str, Channel] = {str(channel): channel for channel in Channel}

@@ -3,18 +3,20 @@
 Facts: protocols.md 0.3 to 0.6 and 1 (developers.binance.com and the spot API docs, 2026-07; USD-M routes of 2026-04-23).
 Books come from a REST snapshot joined to the diff stream. Spot events follow by `U == previous u + 1`, futures by
 `pu == previous u`. A bookTicker shares the book's sequence, so a newer one lies over the book. Depth runs at any interval.
+Open interest has no stream: it is asked for over REST.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
-from typing import ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from feeds import symbols
+from feeds.clock import NEVER
 from feeds.errors import DECODE_ERRORS, BadFrame, InputError
 from feeds.health import HealthBoard, StreamHealth
 from feeds.model import (
@@ -30,19 +32,20 @@ from feeds.model import (
     Instruments,
     Kind,
     Level,
-    LinkState,
     Liquidation,
     Mark,
     Millis,
     Ns,
+    OpenInterest,
     Price,
     Size,
     Stream,
     Trade,
 )
-from feeds.session import RESYNC_SPACING_NS, BookFeed, BookSession
+from feeds.session import FAR_AHEAD, RESYNC_SPACING_NS, BookFeed, BookSession, Handler
+from feeds.subscription import NO_DATA, PERIODS
 from feeds.text import clean_text
-from feeds.venue import NOTHING, Action, Fetch, FetchError, Listener, Plan, Send, Session
+from feeds.venue import NOTHING, Action, Endpoint, Fetch, FetchError, Listener, Plan, Renew, Send, Session, Terms
 
 SPOT, USDM, COINM = "spot", "usdm", "coinm"
 BUFFER_BYTES = 8 << 20
@@ -54,50 +57,47 @@ HANDLERS_KEPT = 4096
 STREAMS_PER_CONNECTION = 180
 """At most 200 by NT; a multiple of the streams of an instrument on every route, so that book and quote stay together."""
 PARAMS_PER_MESSAGE = 200
-LONGEST_FUNDING_NS: Ns = 24 * 3600 * SECOND
+LONGEST_FUNDING_H = 24
+LONGEST_FUNDING_NS: Ns = LONGEST_FUNDING_H * 3600 * SECOND
 """A funding time that steps further says nothing about the interval."""
 PERPETUAL_FROM_MS = 3_786_912_000_000
 """A delivery date in 2090 or later stands for "never"."""
 
 
 class Market(NamedTuple):
-    """One of Binance's three markets: where it is, and how its books follow."""
+    """One of Binance's three markets: its requests, and what it allows (protocols.md 1.3 to 1.6)."""
 
-    rest: str
-    routes: Mapping[str, str]
-    """Route name -> websocket base; a market without routes has the one route "" ."""
-    depth_path: str
+    routes: Sequence[str]
+    """What its websocket base is followed by."""
+    prefix: str
+    """Of its REST paths."""
     depth_weight: int
-    catalogue_path: str
     catalogue_weight: int
+    pool: str
+    weight_per_minute: int
+    sends_per_s: float
+    """One less than allowed, or two: pongs count as well."""
 
 
 MARKETS: Mapping[str, Market] = {
-    SPOT: Market(
-        "https://api.binance.com",
-        {"": "wss://stream.binance.com:9443"},
-        "/api/v3/depth?symbol={symbol}&limit=1000",
-        50,
-        "/api/v3/exchangeInfo",
-        20,
-    ),
-    USDM: Market(
-        "https://fapi.binance.com",
-        {"public": "wss://fstream.binance.com/public", "market": "wss://fstream.binance.com/market"},
-        "/fapi/v1/depth?symbol={symbol}&limit=1000",
-        20,
-        "/fapi/v1/exchangeInfo",
-        1,
-    ),
-    COINM: Market(
-        "https://dapi.binance.com",
-        {"": "wss://dstream.binance.com"},
-        "/dapi/v1/depth?symbol={symbol}&limit=1000",
-        20,
-        "/dapi/v1/exchangeInfo",
-        1,
-    ),
+    SPOT: Market(("",), "/api/v3", 50, 20, "binance spot", 6_000, 4.0),
+    USDM: Market(("/public", "/market"), "/fapi/v1", 20, 1, "binance futures", 2_400, 8.0),
+    COINM: Market(("",), "/dapi/v1", 20, 1, "binance futures", 2_400, 8.0),
 }
+ENDPOINTS: Mapping[str, Endpoint] = {
+    SPOT: Endpoint("https://api.binance.com", "wss://stream.binance.com:9443"),
+    USDM: Endpoint("https://fapi.binance.com", "wss://fstream.binance.com"),
+    COINM: Endpoint("https://dapi.binance.com", "wss://dstream.binance.com"),
+}
+LIVES_NS: Ns = (23 * 60 + 50) * 60 * SECOND
+"""A connection is cut after 24 h."""
+OPEN_INTEREST_NS: Ns = 15 * SECOND
+USUAL_FUNDING_S = 8 * 3600
+"""Of a perpetual that fundingInfo does not list, and of every coin-margined one."""
+SLOW_MARK_NS: Ns = 3 * SECOND
+"""Period of markPrice without @1s."""
+FUNDING_KEY, FUNDING_PATH = "funding:usdm", "/fapi/v1/fundingInfo"
+SHUTDOWN = b"!serverShutdown"
 
 STREAM_NAMES: Mapping[tuple[str, Channel], str] = {
     (SPOT, Channel.BOOK): "depth@100ms",
@@ -232,6 +232,7 @@ class _Control(_Wire):
     """An acknowledgement, an error in either of its forms, or a frame whose keys stand in another order."""
 
     stream: str | None = None
+    e: str = ""
     id: int | str | None = None
     code: int | None = None
     msg: str = ""
@@ -259,6 +260,21 @@ class _Symbol(_Wire):
     filters: list[_Filter] = []
 
 
+class _FundingRow(_Wire):
+    symbol: str
+    fundingIntervalHours: float | str | None = None
+
+
+class _OpenInterest(_Wire):
+    symbol: str
+    openInterest: Size
+    time: Millis = 0
+
+
+class _Time(_Wire):
+    serverTime: Annotated[int, Meta(gt=0, lt=4_102_444_800_000)]
+
+
 class _Catalogue(_Wire):
     symbols: list[msgspec.Raw]
 
@@ -273,25 +289,65 @@ _force_order = msgspec.json.Decoder(_ForceOrderFrame, strict=False).decode
 _control = msgspec.json.Decoder(_Control).decode
 _catalogue = msgspec.json.Decoder(_Catalogue).decode
 _symbol = msgspec.json.Decoder(_Symbol, strict=False).decode
+_funding_info = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_funding_row = msgspec.json.Decoder(_FundingRow).decode
+_open_interest = msgspec.json.Decoder(_OpenInterest, strict=False).decode
+_time = msgspec.json.Decoder(_Time).decode
 
 
 class Binance:
-    """Facts of the venue: instruments, connections, names."""
+    """Facts of the venue: instruments, connections, names.
+
+    Args:
+        endpoints: where each market is; the real hosts unless said otherwise.
+    """
 
     id: ClassVar[str] = "BINANCE"
+    endpoints: ClassVar[Mapping[str, Endpoint]] = ENDPOINTS
+
+    def __init__(self, endpoints: Mapping[str, Endpoint] = ENDPOINTS) -> None:
+        self._endpoints = endpoints
 
     def catalogue(self) -> Sequence[Fetch]:
-        return [
-            Fetch(f"instruments:{name}", market.catalogue_path, market.catalogue_weight, 1) for name, market in MARKETS.items()
+        lists = [
+            Fetch(f"instruments:{name}", f"{market.prefix}/exchangeInfo", market.catalogue_weight, 1, name)
+            for name, market in MARKETS.items()
         ]
+        return [*lists, Fetch(FUNDING_KEY, FUNDING_PATH, 0, 1, USDM)]
+
+    def next_page(self, key: str, body: bytes) -> Fetch | None:
+        """Nothing: each answer is whole."""
+        return None
+
+    def clock(self, market: str) -> Fetch:
+        return Fetch(f"clock:{market}", f"{MARKETS[market].prefix}/time", 1, 1, market)
+
+    def server_ns(self, body: bytes) -> Ns:
+        return _time(body).serverTime * MS
+
+    def terms(self, market: str) -> Terms:
+        facts = MARKETS[market]
+        return Terms(
+            rest=self._endpoints[market].rest,
+            pool=facts.pool,
+            weight_per_minute=facts.weight_per_minute,
+            sends_per_s=facts.sends_per_s,
+            lives_ns=LIVES_NS,
+            used_weight="X-MBX-USED-WEIGHT-1M",
+        )
 
     def instruments(self, answers: Mapping[str, bytes]) -> Sequence[Instrument]:
-        """Raises a decode error when an answer is no exchangeInfo; a symbol that cannot be understood is left out."""
+        """Raises a decode error when an answer is no list; what cannot be understood in one is left out.
+
+        Without fundingInfo the funding intervals of USD-M are unknown.
+        """
+        listed = _funding_intervals(answers[FUNDING_KEY]) if FUNDING_KEY in answers else None
         found: list[Instrument] = []
         for key, body in answers.items():
             market = key.removeprefix("instruments:")
             if market in MARKETS:
-                found.extend(filter(None, (_instrument(market, raw) for raw in _catalogue(body).symbols)))
+                each = filter(None, (_instrument(market, raw) for raw in _catalogue(body).symbols))
+                found.extend(_with_funding(one, listed) for one in each)
         return found
 
     def channels(self, instrument: Instrument) -> Sequence[Channel]:
@@ -302,14 +358,13 @@ class Binance:
         routes: dict[tuple[str, str], list[Stream]] = {}
         for stream in wanted:
             market = instruments[stream.instrument].market
-            route = ""
-            if market == USDM:
-                route = "market" if stream.channel in USDM_MARKET_ROUTE else "public"
+            route = MARKETS[market].routes[-1 if stream.channel in USDM_MARKET_ROUTE else 0]
             routes.setdefault((market, route), []).append(stream)
         return [
-            Plan(self.id, market, f"{MARKETS[market].routes[route]}/stream", tuple(streams[at : at + STREAMS_PER_CONNECTION]))
+            Plan(self.id, market, f"{self._endpoints[market].websocket}{route}/stream", tuple(some))
             for (market, route), streams in routes.items()
             for at in range(0, len(streams), STREAMS_PER_CONNECTION)
+            for some in [streams[at : at + STREAMS_PER_CONNECTION]]
         ]
 
     def topic(self, market: str, data: bytes) -> str | None:
@@ -334,12 +389,12 @@ class Binance:
 
     def catalogue_key(self, url: str) -> str | None:
         path = urlsplit(url).path
-        return next((f"instruments:{name}" for name, market in MARKETS.items() if path == market.catalogue_path), None)
+        return next((fetch.key for fetch in self.catalogue() if fetch.path == path), None)
 
     def snapshot_key(self, url: str) -> str | None:
         parts = urlsplit(url)
         symbol = parse_qs(parts.query).get("symbol")
-        if symbol and any(parts.path == urlsplit(market.depth_path).path for market in MARKETS.values()):
+        if symbol and any(parts.path == f"{market.prefix}/depth" for market in MARKETS.values()):
             return f"depth:{clean_text(symbol[0])}"
         return None
 
@@ -371,52 +426,64 @@ class BinanceSession(BookSession):
         super().__init__(plan, instruments, listener, health)
         self.spot = plan.market == SPOT
         self.joins: dict[str, _Join] = {}
-        self._message_id = 0
         self._by_native = {
             instrument.native: instrument
             for instrument in instruments.values()
             if instrument.venue == plan.venue and instrument.market == plan.market
         }
-        self._handlers: dict[bytes, Callable[[bytes, Ns], Sequence[Action]]] = {}
+        self._polls: dict[str, Ns] = {}  # native name -> when its open interest is asked for next
+        self._open_interest: dict[str, OpenInterest] = {}
         self._intervals: dict[str, tuple[Ns, int]] = {}  # instrument -> next funding time seen, interval in s
 
     def pulse_period_ns(self) -> Ns | None:
         return min((PULSE_PERIODS[s.channel] for s in self.streams if s.channel in PULSE_PERIODS), default=None)
 
     def subscribe(self, add: Sequence[Stream], drop: Sequence[Stream]) -> Sequence[Send]:
-        self._handlers.clear()
+        self.handlers.clear()
+        for stream in drop:
+            if stream.channel is Channel.TICKER:
+                native = self.instruments[stream.instrument].native
+                self._polls.pop(native, None)
+                self._open_interest.pop(native, None)
         for stream in add:
             instrument = self.instruments[stream.instrument]
             self._by_native[instrument.native] = instrument
             if stream.channel is Channel.BOOK:
                 self.joins[instrument.native] = _Join()
-        sends = []
-        for method, streams in (("UNSUBSCRIBE", drop), ("SUBSCRIBE", add)):
-            names = [self._name(stream) for stream in streams]
-            for at in range(0, len(names), PARAMS_PER_MESSAGE):
-                self._message_id += 1
-                message = {"method": method, "params": names[at : at + PARAMS_PER_MESSAGE], "id": self._message_id}
-                sends.append(Send(msgspec.json.encode(message).decode()))
-        return sends
+            elif stream.channel is Channel.TICKER:
+                self._polls[instrument.native] = self.streams[stream].asked_ns
+                self.due(self._polls[instrument.native])
+        return self._messages("UNSUBSCRIBE", drop) + self._messages("SUBSCRIBE", add)
 
-    def request_book(self, feed: BookFeed) -> Sequence[Action]:
-        native = feed.instrument.native
-        market = MARKETS[self.plan.market]
-        self.joins.setdefault(native, _Join())
-        return (Fetch(f"depth:{native}", market.depth_path.format(symbol=native), market.depth_weight, 0),)
+    def resubscribe(self, streams: Sequence[Stream]) -> Sequence[Action]:
+        books = [self._depth_request(self.instruments[s.instrument]) for s in streams if s.channel is Channel.BOOK]
+        return [*self._messages("UNSUBSCRIBE", streams), *self._messages("SUBSCRIBE", streams), *books]
+
+    def request_book(self, feed: BookFeed, now: Ns) -> Sequence[Action]:
+        self.joins.setdefault(feed.instrument.native, _Join())
+        return (self._depth_request(feed.instrument),)
+
+    def restate(self, now: Ns) -> None:
+        """Mark, index and funding come each second anyway."""
+        for native, metric in self._open_interest.items():
+            self.listener.on_metric(self._by_native[native], metric, now)
+
+    def wake(self, now: Ns) -> Sequence[Action]:
+        actions = super().wake(now)
+        if self._polls and self.pulse.alive:
+            late = [native for native, at in self._polls.items() if at <= now]
+            self._polls.update(dict.fromkeys(late, now + OPEN_INTEREST_NS))
+            self.due(min(self._polls.values()))
+            path = f"{MARKETS[self.plan.market].prefix}/openInterest?symbol="
+            actions = [*actions, *(Fetch(f"oi:{native}", path + native, 1, 2) for native in late)] or NOTHING
+        return actions
 
     def frame(self, data: bytes, now: Ns) -> Sequence[Action]:
         name = _stream_name(data)
         if name is None:
-            return self._control(data, now) if self.pulse.alive else NOTHING
-        if self.link is not LinkState.READY:
-            if not self.pulse.alive:
-                return NOTHING  # given up: what still arrives may not bring a book back
-            self.alive(now)
-        handler = self._handlers.get(name)
-        if handler is None:
-            handler = self._remember(name)
-        return handler(data, now)
+            return self._control(data, now)
+        handler = self.handlers.get(name)
+        return handler(data, now) if handler is not None else self._first(name, data, now)
 
     def refused(self, data: bytes, now: Ns) -> Sequence[Action]:
         match = _TOPIC.fullmatch((_stream_name(data) or b"").decode("ascii", "replace"))
@@ -430,52 +497,109 @@ class BinanceSession(BookSession):
         return self.resync(feed, "decode", now)
 
     def answer(self, key: str, body: bytes | FetchError, now: Ns) -> Sequence[Action]:
-        """A depth snapshot. Raises a decode error for a body that is none."""
-        instrument = self._by_native.get(key.removeprefix("depth:"))
-        feed = self.feeds.get(instrument.id) if instrument is not None else None
-        if feed is None or feed.book.state is BookState.SYNCED or not self.pulse.alive:
+        """A depth snapshot or an open interest. Raises a decode error for a body that is none."""
+        what, _, native = key.partition(":")
+        instrument = self._by_native.get(native)
+        if instrument is None or not self.pulse.alive:
+            return NOTHING
+        if what == "oi":
+            if native in self._polls and isinstance(body, bytes):
+                self._counted(instrument, _open_interest(body), now)
+            return NOTHING
+        feed = self.feeds.get(instrument.id)
+        if feed is None:
+            return NOTHING
+        asked = self.streams[feed.stream]
+        if feed.book.state is BookState.SYNCED:
+            if not asked.heard and isinstance(body, bytes) and _snapshot(body).lastUpdateId == feed.book.seq:
+                self.hear(feed.stream, now)  # silent because nothing has changed
             return NOTHING
         feed.resync_at_ns = now + RESYNC_SPACING_NS  # unless this is the snapshot; a body that is none raises below
         self.due(feed.resync_at_ns)
         if isinstance(body, FetchError):
             return NOTHING
-        return self._join(feed, _snapshot(body), now)
+        snapshot = _snapshot(body)
+        if asked.fault == NO_DATA and not asked.ever:
+            if snapshot.lastUpdateId != feed.silent_seq:  # changes went by unheard: it would stand still as well
+                feed.silent_seq = snapshot.lastUpdateId
+                feed.resync_at_ns = NEVER
+                return NOTHING
+            self.hear(feed.stream, now)
+        return self._join(feed, snapshot, now)
 
-    def resync(self, feed: BookFeed, reason: str, now: Ns) -> Sequence[Action]:
+    def fall(self, feed: BookFeed, reason: str, now: Ns) -> None:
         self.joins[feed.instrument.native] = _Join()
-        return super().resync(feed, reason, now)
+        super().fall(feed, reason, now)
+
+    def _messages(self, method: str, streams: Sequence[Stream]) -> list[Send]:
+        sends = []
+        for at in range(0, len(streams), PARAMS_PER_MESSAGE):
+            some = streams[at : at + PARAMS_PER_MESSAGE]
+            number = self.request(some if method == "SUBSCRIBE" else ())
+            message = {"method": method, "params": [self._name(stream) for stream in some], "id": number}
+            sends.append(Send(msgspec.json.encode(message).decode()))
+        return sends
+
+    def _depth_request(self, instrument: Instrument) -> Fetch:
+        market = MARKETS[self.plan.market]
+        path = f"{market.prefix}/depth?symbol={instrument.native}&limit=1000"
+        return Fetch(f"depth:{instrument.native}", path, market.depth_weight, 0)
+
+    def _counted(self, instrument: Instrument, answer: _OpenInterest, now: Ns) -> None:
+        if answer.symbol != instrument.native:
+            raise BadFrame("an open interest of another symbol")
+        self._open_interest[instrument.native] = metric = OpenInterest(answer.openInterest, answer.time * MS)
+        self.listener.on_metric(instrument, metric, now)
 
     def _name(self, stream: Stream) -> str:
         instrument = self.instruments[stream.instrument]
         return f"{instrument.native.lower()}@{STREAM_NAMES[instrument.market, stream.channel]}"
 
-    def _remember(self, name: bytes) -> Callable[[bytes, Ns], Sequence[Action]]:
-        if len(self._handlers) >= HANDLERS_KEPT:  # names nobody asked for must not fill the memory
-            self._handlers.clear()
-        handler = self._handlers[name] = self._handler(name)
-        return handler
+    def _first(self, name: bytes, data: bytes, now: Ns) -> Sequence[Action]:
+        """A name without a handler: the first message of a stream since it was asked for, or one that nobody asked for."""
+        if not self.pulse.alive:
+            return NOTHING  # given up: what still arrives may not bring a book back
+        if name == SHUTDOWN:
+            return _shutdown()
+        self.alive(now)
+        stream = self._stream(name)
+        handler = self._handler(stream) if stream is not None else self._ignore
+        actions = handler(data, now)
+        if len(self.handlers) >= HANDLERS_KEPT:  # names nobody asked for must not fill the memory
+            self.handlers.clear()
+        self.handlers[name] = handler
+        if stream is None:
+            return actions
+        if name.endswith(b"@markPrice"):  # each three seconds
+            self.streams[stream].limit_ns = PERIODS * SLOW_MARK_NS
+        mute = self.streams[stream].fault == NO_DATA
+        self.hear(stream, now)
+        feed = self.feeds.get(stream.instrument)
+        if mute and feed is not None and stream.channel is Channel.BOOK and feed.book.state is not BookState.SYNCED:
+            return [*actions, *self.request_when_due(feed, now)]
+        return actions
 
-    def _handler(self, name: bytes) -> Callable[[bytes, Ns], Sequence[Action]]:
-        """What handles a stream name, looked up once a name."""
+    def _stream(self, name: bytes) -> Stream | None:
+        """What a stream name means here; None for one that nobody asked for."""
         match = _TOPIC.fullmatch(name.decode("ascii", "replace"))
         instrument = self._by_native.get(match[1].upper()) if match is not None else None
         if match is None or instrument is None:
-            return self._ignore
+            return None
         stream = Stream(instrument.id, CHANNEL_OF[match[2]])
-        if stream not in self.streams:
-            return self._ignore
-        health = self.board.stream(stream)
-        feed = self.feeds.get(instrument.id)
-        if stream.channel is Channel.BOOK and feed is not None:
-            return self._depth(feed)
+        return stream if stream in self.streams else None
+
+    def _handler(self, stream: Stream) -> Handler:
+        health = self.streams[stream].health
+        instrument, feed = self.instruments[stream.instrument], self.feeds.get(stream.instrument)
+        if stream.channel is Channel.BOOK:
+            return self._depth(self.feeds[stream.instrument])
         if stream.channel is Channel.TOUCH:
-            return self._touch(feed, health) if feed is not None else self._ignore
-        make = {
-            Channel.TRADE: self._trade,
-            Channel.TICKER: self._mark_price,
-            Channel.LIQUIDATION: self._force_order,
-        }[stream.channel]
-        return make(instrument, health)
+            return self._touch(feed, health) if feed is not None else self._bare_touch(health)
+        if stream.channel is Channel.TRADE:
+            return self._trade(instrument, health, feed)
+        if stream.channel is Channel.TICKER:
+            return self._mark_price(instrument, health)
+        return self._force_order(instrument, health)
 
     def _ignore(self, data: bytes, now: Ns) -> Sequence[Action]:
         """A stream that nobody asked for: it is a sign of life and no more."""
@@ -486,18 +610,25 @@ class BinanceSession(BookSession):
     def _control(self, data: bytes, now: Ns) -> Sequence[Action]:
         message = _control(data)
         if message.stream is not None:
-            self.alive(now)
             name = message.stream.encode("utf-8", "replace")
-            return (self._handlers.get(name) or self._remember(name))(data, now)
+            handler = self.handlers.get(name)
+            return handler(data, now) if handler is not None else self._first(name, data, now)
+        if not self.pulse.alive:
+            return NOTHING
+        if message.e == "serverShutdown":
+            return _shutdown()
         error = message.error or (_Error(message.code, message.msg) if message.code else None)
-        if error is not None:
-            self.link = LinkState.NOT_READY
-            self.board.say(f"{self.plan.venue} {self.plan.market}: error {error.code}: {clean_text(error.msg, 200)}", now)
-            for stream in self.streams:
-                self.tell(stream, now)
+        request = "" if message.id is None else str(message.id)
+        if error is None:
+            self.acknowledged(request, now)
+            return NOTHING
+        text = f"error {error.code}: {clean_text(error.msg, 200)}"
+        self.board.say(f"{self.plan.venue} {self.plan.market}: {text}", now)
+        asked = [one for one in self.streams.values() if not one.heard and (not request or one.request == request)]
+        self.declined([one.stream for one in asked], text[:64], now)
         return NOTHING
 
-    def _depth(self, feed: BookFeed) -> Callable[[bytes, Ns], Sequence[Action]]:
+    def _depth(self, feed: BookFeed) -> Handler:
         """The hot path of a book: decode, follow the sequence, apply, tell."""
         decode: Callable[[bytes], _SpotDepthFrame | _FuturesDepthFrame] = _spot_depth if self.spot else _futures_depth
         book, leg, health, pulse, listener = feed.book, feed.leg, feed.health, self.pulse, self.listener
@@ -575,11 +706,25 @@ class BinanceSession(BookSession):
         self.synced(feed, now)
         return NOTHING
 
-    def _touch(self, feed: BookFeed, health: StreamHealth) -> Callable[[bytes, Ns], Sequence[Action]]:
+    def _bare_touch(self, health: StreamHealth) -> Handler:
+        """A best quote without a book: a sign of life and no more."""
+
+        def touch(data: bytes, now: Ns) -> Sequence[Action]:
+            _touch(data)
+            health.seen(len(data), now)
+            self.pulse.last_ns = now
+            return NOTHING
+
+        return touch
+
+    def _touch(self, feed: BookFeed, health: StreamHealth) -> Handler:
         lay, leg, pulse, listener, book = feed.book.touch, feed.leg, self.pulse, self.listener, feed.book
+        synced = BookState.SYNCED
 
         def touch(data: bytes, now: Ns) -> Sequence[Action]:
             quote = _touch(data).data
+            if quote.u - book.seq > FAR_AHEAD and book.state is synced:
+                raise BadFrame("a best quote from far ahead of its book")
             health.seen(len(data), now)
             pulse.last_ns = now
             sent = quote.E
@@ -595,8 +740,9 @@ class BinanceSession(BookSession):
 
         return touch
 
-    def _trade(self, instrument: Instrument, health: StreamHealth) -> Callable[[bytes, Ns], Sequence[Action]]:
+    def _trade(self, instrument: Instrument, health: StreamHealth, feed: BookFeed | None) -> Handler:
         pulse, listener = self.pulse, self.listener
+        book = feed.book if feed is not None else None
 
         def trade(data: bytes, now: Ns) -> Sequence[Action]:
             fill = _trade(data).data
@@ -608,11 +754,16 @@ class BinanceSession(BookSession):
                 raise BadFrame("a trade without price or size")
             side: Aggressor = "sell" if fill.m else "buy"
             listener.on_trade(instrument, Trade(fill.p, fill.q, side, fill.T * MS, str(fill.t or fill.a)), now)
-            return NOTHING
+            if book is None or feed is None:
+                return NOTHING
+            if book.bid <= fill.p <= book.ask:
+                feed.outside_ns = 0
+                return NOTHING
+            return self.printed_outside(feed, fill.p, now)
 
         return trade
 
-    def _mark_price(self, instrument: Instrument, health: StreamHealth) -> Callable[[bytes, Ns], Sequence[Action]]:
+    def _mark_price(self, instrument: Instrument, health: StreamHealth) -> Handler:
         listener = self.listener
 
         def mark_price(data: bytes, now: Ns) -> Sequence[Action]:
@@ -639,7 +790,7 @@ class BinanceSession(BookSession):
         self._intervals[instrument.id] = (next_ns, interval_s)
         return interval_s
 
-    def _force_order(self, instrument: Instrument, health: StreamHealth) -> Callable[[bytes, Ns], Sequence[Action]]:
+    def _force_order(self, instrument: Instrument, health: StreamHealth) -> Handler:
         def force_order(data: bytes, now: Ns) -> Sequence[Action]:
             order = _force_order(data).data.o
             health.seen(len(data), now)
@@ -666,6 +817,31 @@ def _stream_name(data: bytes) -> bytes | None:
         if end > 0:
             return data[11:end]
     return None
+
+
+def _shutdown() -> Sequence[Action]:
+    return (Renew("the venue shuts this server down"),)
+
+
+def _funding_intervals(body: bytes) -> Mapping[str, int]:
+    """Symbol -> seconds, of the symbols that fundingInfo lists; 0, unknown, where it says nothing sensible."""
+    found: dict[str, int] = {}
+    for raw in _funding_info(body):
+        try:
+            row = _funding_row(raw)
+        except DECODE_ERRORS:
+            continue
+        hours = row.fundingIntervalHours
+        found[row.symbol] = round(hours * 3600) if isinstance(hours, (int, float)) and 0 < hours <= LONGEST_FUNDING_H else 0
+    return found
+
+
+def _with_funding(one: Instrument, listed: Mapping[str, int] | None) -> Instrument:
+    """An instrument with its funding interval where that is known; `listed` None: fundingInfo was not answered."""
+    if one.kind is not Kind.PERP or (one.market == USDM and listed is None):
+        return one
+    interval_s = USUAL_FUNDING_S if one.market == COINM or listed is None else listed.get(one.native, USUAL_FUNDING_S)
+    return msgspec.structs.replace(one, funding_interval_s=interval_s)
 
 
 def _rate(text: str) -> float | None:

@@ -6,7 +6,7 @@ newer depth-1 message lies over the book. `tickers` of derivatives are deltas: w
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import nan
 from typing import Annotated, ClassVar, Literal, TypeAlias
 from urllib.parse import parse_qs, quote, urlsplit
@@ -31,7 +31,6 @@ from feeds.model import (
     Instruments,
     Kind,
     Level,
-    LinkState,
     Liquidation,
     Mark,
     Millis,
@@ -41,21 +40,24 @@ from feeds.model import (
     Rate,
     Size,
     Stats24h,
-    Status,
     Stream,
     Trade,
 )
-from feeds.session import BookFeed, BookSession
+from feeds.session import FAR_AHEAD, BookFeed, BookSession, Handler
 from feeds.text import clean_text
-from feeds.venue import NOTHING, Action, Fetch, FetchError, Listener, Plan, Send, Session
+from feeds.venue import NOTHING, Action, Endpoint, Fetch, FetchError, Listener, Plan, Send, Session, Terms
 
-WEBSOCKET = "wss://stream.bybit.com/v5/public"
-REST = "https://api.bybit.com"
 CATALOGUE_PATH = "/v5/market/instruments-info"
+TIME_PATH = "/v5/market/time"
 SPOT, LINEAR, INVERSE = "spot", "linear", "inverse"
 UNKNOWN = -2
 """An update number that no update follows: the least is 0."""
 MARKETS = (SPOT, LINEAR, INVERSE)
+ENDPOINTS: Mapping[str, Endpoint] = dict.fromkeys(MARKETS, Endpoint("https://api.bybit.com", "wss://stream.bybit.com"))
+REQUESTS_PER_MINUTE = 7_200
+"""600 in any 5 s, from one address."""
+SENDS_PER_S = 10.0
+"""Ours; the venue states no limit."""
 
 DEPTH = 200
 """Levels a side of the books that are asked for; recordings may hold others."""
@@ -63,8 +65,6 @@ ARGS_PER_MESSAGE = 10
 """Spot's limit. A request fails as a whole, so none asks for more than one instrument anyway."""
 CHARACTERS_PER_CONNECTION = 21_000
 PING_NS: Ns = 20 * SECOND
-FIRST_DATA_NS: Ns = 15 * SECOND
-"""A book without its snapshot for so long is asked for again."""
 SWEEP_EVERY = 1_024
 """Updates of a book between two looks for levels beyond its depth: 0 in 2,142 recorded updates, and a look costs 40 us."""
 RESTATE_NS: Ns = SECOND
@@ -102,7 +102,6 @@ Blank: TypeAlias = Literal[""]
 Update: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 62)]
 Hours: TypeAlias = Annotated[float, Meta(ge=0, le=1_000)]
 MessageType: TypeAlias = Literal["snapshot", "delta"]
-Handler: TypeAlias = Callable[[bytes, Ns], Sequence[Action]]
 
 
 class _Wire(Struct, gc=False):
@@ -178,6 +177,7 @@ class _Control(_Wire):
     op: str = ""
     success: bool | None = None
     ret_msg: str = ""
+    req_id: str = ""
 
 
 class _PriceFilter(_Wire):
@@ -219,6 +219,14 @@ class _PageAnswer(_Wire):
     result: _Page
 
 
+class _Time(_Wire):
+    timeNano: Annotated[int, Meta(gt=0, lt=4_102_444_800_000_000_000)]
+
+
+class _TimeAnswer(_Wire):
+    result: _Time
+
+
 _book = msgspec.json.Decoder(_BookFrame, strict=False).decode
 _trade = msgspec.json.Decoder(_TradeFrame, strict=False).decode
 _ticker = msgspec.json.Decoder(_TickerFrame, strict=False).decode
@@ -226,6 +234,7 @@ _close = msgspec.json.Decoder(_CloseFrame, strict=False).decode
 _control = msgspec.json.Decoder(_Control).decode
 _answer = msgspec.json.Decoder(_Answer).decode
 _page = msgspec.json.Decoder(_PageAnswer).decode
+_time = msgspec.json.Decoder(_TimeAnswer, strict=False).decode
 _symbol = msgspec.json.Decoder(_Symbol, strict=False).decode
 
 _CONTRACTS: Mapping[tuple[str, str], tuple[Kind, Contract]] = {
@@ -241,13 +250,14 @@ class Bybit:
     """Facts of the venue: instruments, connections, names.
 
     Args:
-        websocket: where the public streams are, without the category.
+        endpoints: where each category is; the real hosts unless said otherwise.
     """
 
     id: ClassVar[str] = "BYBIT"
+    endpoints: ClassVar[Mapping[str, Endpoint]] = ENDPOINTS
 
-    def __init__(self, websocket: str = WEBSOCKET) -> None:
-        self._websocket = websocket.rstrip("/")
+    def __init__(self, endpoints: Mapping[str, Endpoint] = ENDPOINTS) -> None:
+        self._endpoints = endpoints
 
     def catalogue(self) -> Sequence[Fetch]:
         return [_catalogue_fetch(market, "") for market in MARKETS]
@@ -258,6 +268,19 @@ class Bybit:
         cursor = _page(body).result.nextPageCursor
         return _catalogue_fetch(market, cursor) if market is not None and cursor else None
 
+    def clock(self, market: str) -> Fetch:
+        return Fetch(f"clock:{market}", TIME_PATH, 1, 1, market)
+
+    def server_ns(self, body: bytes) -> Ns:
+        """Raises `BadFrame` for a refusal."""
+        _refuse(body, "time")
+        return _time(body).result.timeNano
+
+    def terms(self, market: str) -> Terms:
+        return Terms(
+            rest=self._endpoints[market].rest, pool="bybit", weight_per_minute=REQUESTS_PER_MINUTE, sends_per_s=SENDS_PER_S
+        )
+
     def instruments(self, answers: Mapping[str, bytes]) -> Sequence[Instrument]:
         """Raises a decode error for an answer that is no list and `BadFrame` for a refusal; what does not trade is left out."""
         found: list[Instrument] = []
@@ -265,9 +288,7 @@ class Bybit:
             market = _market_of(key)
             if market is None:
                 continue
-            answer = _answer(body)
-            if answer.retCode:
-                raise BadFrame(f"BYBIT {market} instruments: error {answer.retCode}: {clean_text(answer.retMsg)}")
+            _refuse(body, f"{market} instruments")
             found.extend(filter(None, (_instrument(market, raw) for raw in _page(body).result.list)))
         return found
 
@@ -331,7 +352,7 @@ class Bybit:
         return BybitSession(plan, instruments, listener, health)
 
     def _plan(self, market: str, streams: Sequence[Stream]) -> Plan:
-        return Plan(self.id, market, f"{self._websocket}/{market}", tuple(streams))
+        return Plan(self.id, market, f"{self._endpoints[market].websocket}/v5/public/{market}", tuple(streams))
 
 
 class _Quote:
@@ -348,7 +369,19 @@ class _Quote:
 class _Known:
     """What an instrument's ticker messages have said so far; None: not yet."""
 
-    __slots__ = ("index", "interval_s", "mark", "next_ns", "open_interest", "rate", "single", "told_ns", "turnover", "volume")
+    __slots__ = (
+        "at_ns",
+        "index",
+        "interval_s",
+        "mark",
+        "next_ns",
+        "open_interest",
+        "rate",
+        "single",
+        "told_ns",
+        "turnover",
+        "volume",
+    )
 
     def __init__(self, interval_s: int) -> None:
         self.mark: float | None = None
@@ -362,6 +395,8 @@ class _Known:
         self.turnover: float | None = None
         self.told_ns: Ns = -NEVER
         """When mark and index were last told."""
+        self.at_ns: Ns = 0
+        """The venue's time of the last message."""
 
 
 class BybitSession(BookSession):
@@ -374,13 +409,10 @@ class BybitSession(BookSession):
             for instrument in instruments.values()
             if instrument.venue == plan.venue and instrument.market == plan.market
         }
-        self._handlers: dict[bytes, Handler] = {}
         self._book_topics: dict[InstrumentId, str] = {}  # the depth that feeds a book: the first that is heard of
         self._on_the_way: dict[InstrumentId, None] = {}  # books whose first subscription has just been sent
         self._quotes: dict[InstrumentId, _Quote] = {}
         self._known: dict[InstrumentId, _Known] = {}
-        self._heard: dict[Stream, None] = {}
-        self._declined: dict[Stream, str] = {}
         self._ping_at_ns: Ns = NEVER
 
     def pulse_period_ns(self) -> Ns | None:
@@ -394,11 +426,9 @@ class BybitSession(BookSession):
         return actions
 
     def wake(self, now: Ns) -> Sequence[Action]:
-        if not self.pulse.alive:
-            return NOTHING  # given up: nothing is asked for on it any more
         actions = super().wake(now)
-        if self.link is LinkState.DOWN:
-            return actions
+        if not self.pulse.alive:
+            return actions  # given up: nothing is asked for on it any more
         if now >= self._ping_at_ns:
             self._ping_at_ns = now + PING_NS
             actions = [*actions, Send('{"op":"ping"}')]
@@ -406,11 +436,9 @@ class BybitSession(BookSession):
         return actions
 
     def subscribe(self, add: Sequence[Stream], drop: Sequence[Stream]) -> Sequence[Send]:
-        self._handlers.clear()
-        sends = self._requests("unsubscribe", drop)
+        self.handlers.clear()
+        sends = self._messages("unsubscribe", drop)
         for stream in drop:
-            self._heard.pop(stream, None)
-            self._declined.pop(stream, None)
             if stream.channel is Channel.BOOK:
                 self._book_topics.pop(stream.instrument, None)
                 self._on_the_way.pop(stream.instrument, None)
@@ -423,19 +451,24 @@ class BybitSession(BookSession):
             self._by_native[instrument.native] = instrument
             if stream.channel is Channel.BOOK:
                 self._on_the_way[stream.instrument] = None
-        return sends + self._requests("subscribe", add)
+        return sends + self._messages("subscribe", add)
 
-    def request_book(self, feed: BookFeed) -> Sequence[Action]:
-        """A fresh snapshot comes with a fresh subscription; asked for again when none has come."""
+    def resubscribe(self, streams: Sequence[Stream]) -> Sequence[Action]:
+        """A fresh snapshot comes with a fresh subscription."""
+        return self._messages("unsubscribe", streams) + self._messages("subscribe", streams)
+
+    def request_book(self, feed: BookFeed, now: Ns) -> Sequence[Action]:
         instrument = feed.instrument.id
         if feed.book.state is BookState.SYNCED:
             return NOTHING
-        feed.resync_at_ns = feed.resynced_ns + FIRST_DATA_NS
-        self.due(feed.resync_at_ns)
         if instrument in self._on_the_way:
             del self._on_the_way[instrument]
             return NOTHING
-        return self._again(feed.stream)
+        return self.again((feed.stream,), now)
+
+    def restate(self, now: Ns) -> None:
+        for instrument, known in self._known.items():
+            self._restate(self.instruments[instrument], known, now)
 
     def frame(self, data: bytes, now: Ns) -> Sequence[Action]:
         start = data.find(_KEY)
@@ -443,7 +476,7 @@ class BybitSession(BookSession):
         if end < 0:
             return self._said(data, now)
         name = data[start + _NAME_FROM : end]
-        handler = self._handlers.get(name)
+        handler = self.handlers.get(name)
         return handler(data, now) if handler is not None else self._first(name, data, now)
 
     def answer(self, key: str, body: bytes | FetchError, now: Ns) -> Sequence[Action]:
@@ -463,41 +496,31 @@ class BybitSession(BookSession):
             owner = self._book_topics.get(instrument.id, match[0])
             return self.resync(self.feeds[instrument.id], "decode", now) if owner == match[0] else NOTHING
         if stream.channel is Channel.TICKER and self._known.pop(instrument.id, None) is not None:
-            return self._again(stream)  # a change may have been lost, and only a snapshot says everything
+            return self.again((stream,), now)  # a change may have been lost, and only a snapshot says everything
         return NOTHING
 
-    def tell(self, stream: Stream, now: Ns) -> None:
-        declined = self._declined.get(stream)
-        if declined is None or self.link not in (LinkState.NOT_READY, LinkState.READY):
-            super().tell(stream, now)
-            return
-        feed = self.feeds.get(stream.instrument)
-        state = feed.book.state if feed is not None and stream.channel is Channel.BOOK else BookState.EMPTY
-        self.listener.on_status(stream, Status(LinkState.NOT_READY, state, declined), now)
-
-    def _requests(self, op: str, streams: Sequence[Stream]) -> list[Send]:
+    def _messages(self, op: str, streams: Sequence[Stream]) -> list[Send]:
         """One request an instrument, so that a symbol the venue does not know takes no other down with it."""
-        groups: dict[InstrumentId, list[str]] = {}
+        groups: dict[InstrumentId, list[Stream]] = {}
         for stream in streams:
-            groups.setdefault(stream.instrument, []).append(self._topic(stream))
-        return [
-            Send(msgspec.json.encode({"op": op, "args": topics[at : at + ARGS_PER_MESSAGE]}).decode())
-            for topics in groups.values()
-            for at in range(0, len(topics), ARGS_PER_MESSAGE)
-        ]
+            groups.setdefault(stream.instrument, []).append(stream)
+        sends = []
+        for group in groups.values():
+            for at in range(0, len(group), ARGS_PER_MESSAGE):
+                some = group[at : at + ARGS_PER_MESSAGE]
+                number = self.request(some if op == "subscribe" else ())
+                message = {"req_id": str(number), "op": op, "args": [self._topic(stream) for stream in some]}
+                sends.append(Send(msgspec.json.encode(message).decode()))
+        return sends
 
     def _topic(self, stream: Stream) -> str:
         own = self._book_topics.get(stream.instrument) if stream.channel is Channel.BOOK else None
         return own or _topic_name(self.instruments[stream.instrument], stream.channel)
 
-    def _again(self, stream: Stream) -> list[Send]:
-        """Subscribe anew. What comes next counts as the stream's first data."""
-        self._handlers.clear()
-        self._heard.pop(stream, None)
-        return self._requests("unsubscribe", (stream,)) + self._requests("subscribe", (stream,))
-
     def _first(self, name: bytes, data: bytes, now: Ns) -> Sequence[Action]:
-        """A topic without a handler: the first message of a stream, or one that nobody asked for."""
+        """A topic without a handler: the first message of a stream since it was asked for, or one that nobody asked for."""
+        if not self.pulse.alive:
+            return NOTHING  # given up: what still arrives may not bring a book back
         topic = name.decode("ascii", "replace")
         match = _TOPIC.fullmatch(topic)
         instrument = self._by_native.get(match[3]) if match is not None else None
@@ -510,10 +533,9 @@ class BybitSession(BookSession):
             return self._ignored(now)
         handler = self._handler(instrument, stream, topic)
         actions = handler(data, now)
-        self._handlers[name] = handler
-        self._heard[stream] = None
-        if self._declined.pop(stream, None) is not None:
-            self.tell(stream, now)
+        self.handlers[name] = handler
+        if stream.channel is not Channel.BOOK:  # a book speaks with its snapshot
+            self.hear(stream, now)
         self.alive(now)
         return actions
 
@@ -524,7 +546,7 @@ class BybitSession(BookSession):
         return NOTHING
 
     def _handler(self, instrument: Instrument, stream: Stream, topic: str) -> Handler:
-        health = self.board.stream(stream)
+        health = self.streams[stream].health
         if stream.channel is Channel.BOOK:
             return self._book(self.feeds[instrument.id], topic)
         if stream.channel is Channel.TOUCH:
@@ -540,29 +562,30 @@ class BybitSession(BookSession):
         message = _control(data)
         if message.topic is not None:
             name = message.topic.encode()
-            handler = self._handlers.get(name)
+            handler = self.handlers.get(name)
             return handler(data, now) if handler is not None else self._first(name, data, now)
+        if not self.pulse.alive:
+            return NOTHING
         if message.success is False:
             self._decline(message, now)
         elif message.success is None and not message.op:
             self.board.ignored += 1
+        elif message.op == "subscribe":
+            self.acknowledged(message.req_id, now)
         return NOTHING
 
     def _decline(self, message: _Control, now: Ns) -> None:
-        """An error. It fails a whole request, that is every stream of an instrument it names; without a name, all unheard."""
+        """An error fails a whole request, found by its number, else by the instruments it names; without either, all unheard."""
         text = clean_text(message.ret_msg, 200)
         named = _ANY_TOPIC.findall(message.ret_msg)
-        hit = [
-            stream
-            for stream in (self.streams if message.op != "unsubscribe" else ())
-            if stream not in self._heard and (not named or self.instruments[stream.instrument].native in named)
+        unheard = [asked for asked in self.streams.values() if not asked.heard and message.op != "unsubscribe"]
+        hit = [asked for asked in unheard if message.req_id and asked.request == message.req_id] or [
+            asked for asked in unheard if not named or self.instruments[asked.stream.instrument].native in named
         ]
-        reason = text[:64]
-        if not hit or any(self._declined.get(stream) != reason for stream in hit):
+        reason = text[:64] or "refused"
+        if not hit or any(asked.fault != reason for asked in hit):
             self.board.say(f"{self.plan.venue} {self.plan.market}: {clean_text(message.op)} failed: {text}", now)
-        for stream in hit:
-            self._declined[stream] = reason
-            self.tell(stream, now)
+        self.declined([asked.stream for asked in hit], reason, now)
 
     def _book(self, feed: BookFeed, topic: str) -> Handler:
         book, leg, pulse, listener = feed.book, feed.leg, self.pulse, self.listener
@@ -608,6 +631,7 @@ class BybitSession(BookSession):
             feed.chain = update.u
             book.replace(update.b, update.a, update.seq, frame.ts * MS, now)
             _sweep(feed, depth)
+            self.hear(feed.stream, now)
             self.synced(feed, now)
             return NOTHING
         if book.state is not BookState.SYNCED or update.u == feed.chain:
@@ -619,6 +643,7 @@ class BybitSession(BookSession):
         pulse, listener, decode, seen = self.pulse, self.listener, _book, health.seen
         known = self._quotes.setdefault(instrument.id, _Quote())
         feed = self.feeds.get(instrument.id)
+        synced = BookState.SYNCED
 
         def message(data: bytes, now: Ns) -> Sequence[Action]:
             frame = decode(data)
@@ -640,11 +665,13 @@ class BybitSession(BookSession):
             known.u = update.u
             if feed is None:
                 return NOTHING
+            book = feed.book
+            if update.seq - book.seq > FAR_AHEAD and book.state is synced:
+                raise BadFrame("a best quote from far ahead of its book")
             at = frame.ts * MS
             if at:
                 feed.leg.raw_ns = now - at
                 feed.leg.fresh = True
-            book = feed.book
             if book.touch(known.bid, known.bid_size, known.ask, known.ask_size, update.seq, at, now):
                 if book.crossed_ns:
                     self.changed(feed, now)
@@ -656,6 +683,8 @@ class BybitSession(BookSession):
 
     def _trade(self, instrument: Instrument, health: StreamHealth, topic: str) -> Handler:
         pulse, on_trade, decode, seen = self.pulse, self.listener.on_trade, _trade, health.seen
+        feed = self.feeds.get(instrument.id)
+        book = feed.book if feed is not None else None
 
         def message(data: bytes, now: Ns) -> Sequence[Action]:
             frame = decode(data)
@@ -663,10 +692,17 @@ class BybitSession(BookSession):
                 raise BadFrame("a trade's frame names two topics")
             seen(len(data), now)
             pulse.last_ns = now
+            actions: Sequence[Action] = NOTHING
             for fill in frame.data:
                 side: Literal["buy", "sell"] = "buy" if fill.S == "Buy" else "sell"
                 on_trade(instrument, Trade(fill.p, fill.v, side, fill.T * MS, clean_text(fill.i), fill.BT), now)
-            return NOTHING
+                if book is None or feed is None or fill.BT:
+                    continue
+                if book.bid <= fill.p <= book.ask:
+                    feed.outside_ns = 0
+                else:
+                    actions = self.printed_outside(feed, fill.p, now) or actions
+            return actions
 
         return message
 
@@ -682,6 +718,7 @@ class BybitSession(BookSession):
             seen(len(data), now)
             pulse.last_ns = now
             new, at = frame.data, frame.ts * MS
+            known.at_ns = at
             if derivative:
                 self._tell_prices(instrument, known, new, at, now)
                 self._tell_funding(instrument, known, new, at, now)
@@ -691,6 +728,19 @@ class BybitSession(BookSession):
             return NOTHING
 
         return message
+
+    def _restate(self, instrument: Instrument, known: _Known, now: Ns) -> None:
+        """All that is known, as if it had just changed."""
+        at, tell = known.at_ns, self.listener.on_metric
+        if known.mark is not None:
+            tell(instrument, Mark(known.mark, at), now)
+        if known.index:
+            tell(instrument, Index(known.index, at), now)
+        if known.rate is not None:
+            tell(instrument, Funding(known.rate, known.interval_s, known.next_ns, at), now)
+        if known.open_interest is not None:
+            tell(instrument, OpenInterest(known.open_interest, at), now)
+        self._say_volume(instrument, known, at, now)
 
     def _tell_prices(self, instrument: Instrument, known: _Known, new: _Ticker, at: Ns, now: Ns) -> None:
         """Mark and index go together: a message that mentions one says that the other still holds."""
@@ -737,14 +787,18 @@ class BybitSession(BookSession):
             self.listener.on_metric(instrument, OpenInterest(size, at), now)
 
     def _tell_volume(self, instrument: Instrument, known: _Known, new: _Ticker, at: Ns, now: Ns) -> None:
-        """Inverse contracts count volume in USD and turnover in coin."""
         before = known.volume, known.turnover
         if new.volume24h != "":
             known.volume = new.volume24h
         if new.turnover24h != "":
             known.turnover = new.turnover24h
+        if before != (known.volume, known.turnover):
+            self._say_volume(instrument, known, at, now)
+
+    def _say_volume(self, instrument: Instrument, known: _Known, at: Ns, now: Ns) -> None:
+        """Inverse contracts count volume in USD and turnover in coin."""
         volume, turnover = known.volume, known.turnover
-        if volume is None or turnover is None or before == (volume, turnover):
+        if volume is None or turnover is None:
             return
         base, in_quote = (turnover, volume) if instrument.contract is Contract.INVERSE else (volume, turnover)
         self.listener.on_metric(instrument, Stats24h(base, in_quote, at), now)
@@ -802,13 +856,20 @@ def _sweep(feed: BookFeed, depth: int) -> None:
             side.replace(side.levels(depth))
 
 
+def _refuse(body: bytes, what: str) -> None:
+    """An error comes with HTTP status 200: raises `BadFrame` for one."""
+    answer = _answer(body)
+    if answer.retCode:
+        raise BadFrame(f"BYBIT {what}: error {answer.retCode}: {clean_text(answer.retMsg)}")
+
+
 def _catalogue_key(market: str, cursor: str) -> str:
     return f"instruments:{market}:{clean_text(cursor, 200)}" if cursor else f"instruments:{market}"
 
 
 def _catalogue_fetch(market: str, cursor: str) -> Fetch:
     more = f"&cursor={quote(cursor, safe='')}" if cursor else ""
-    return Fetch(_catalogue_key(market, cursor), f"{CATALOGUE_PATH}?category={market}&limit=1000{more}", 1, 1)
+    return Fetch(_catalogue_key(market, cursor), f"{CATALOGUE_PATH}?category={market}&limit=1000{more}", 1, 1, market)
 
 
 def _market_of(key: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import platform
 
-from tests.bench import books, kernels, pipeline, screens
+from tests.bench import books, kernels, pipeline, screens, wire
 from tests.bench.row import Row
 
 
@@ -10,6 +10,7 @@ def main() -> None:
     print(f"Python {platform.python_version()}, CPU seconds of this process")
     for title, found in (
         ("The path, on the three-market night", pipeline.rows()),
+        ("Socket to engine, over loopback", wire.rows()),
         ("Screens, on the same night at 160x50", screens.rows()),
         ("Books", [Row(name, value, "", note) for name, value, note in books.rows()]),
         ("Kernels, us per update", [Row(name, value, "us", note) for name, value, note in kernels.rows()]),

@@ -67,11 +67,13 @@ async def measure(app: Measured, what: str, seconds: float) -> Cost:
     await asyncio.sleep(SETTLE_S)
     if what == "undrawn" and isinstance(app.screen, LiveScreen):
         app.screen._timer.pause()
+    source = app.tape
+    assert source is not None
     if what == "paused":
-        app.source.toggle()
+        source.toggle()
     if what in ("undrawn", "paused"):
         await asyncio.sleep(SETTLE_S / 2)
-    outlet, meter, source = app.outlet, app.meter, app.source
+    outlet, meter = app.outlet, app.meter
     assert outlet is not None
     source.reset_worst()
     lagging = asyncio.create_task(lag_ms(seconds)) if what == "stall" else None

@@ -34,7 +34,7 @@ class TableApp(App[int]):
 
     def __init__(self, source: Playback, look: Look) -> None:
         super().__init__(driver_class=TerminalDriver)
-        self.source = source
+        self.source = self.tape = source
         self.outlet: Outlet | None = None
         self.meter = FrameMeter(look.fps, time.monotonic_ns)
         self._fps = look.fps

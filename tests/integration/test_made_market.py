@@ -37,7 +37,7 @@ def state(replay: Replay) -> object:
     return (
         engine.snapshot(View(depth=50, exits=True)),
         list(engine.episodes),
-        [replay.alerts[seq] for seq in sorted(replay.alerts)],
+        [replay.episodes.alerts[seq] for seq in sorted(replay.episodes.alerts)],
         {stream: (h.frames, h.gaps, h.ignored) for stream, h in replay.player.hub.health.streams.items()},
         replay.player.position,
     )

@@ -49,12 +49,12 @@ def test_a_run_from_a_time_on_begins_there(recording: Path) -> None:
     replay = Replay(Recording(recording), FREE)
     replay.player.seek(begun)
     replay.run(inf)
-    assert replay.alerts
-    assert all(alert.opened_ns >= begun for alert in replay.alerts.values())
-    assert all(alert.recording_pos == 0 for alert in replay.alerts.values())  # not counted from the start: not claimed
+    assert replay.episodes.alerts
+    assert all(alert.opened_ns >= begun for alert in replay.episodes.alerts.values())
+    assert all(alert.recording_pos == 0 for alert in replay.episodes.alerts.values())  # not counted from the start: not claimed
     first = Replay(Recording(recording), FREE)
     first.run(inf)
-    assert any(alert.recording_pos > 0 for alert in first.alerts.values())
+    assert any(alert.recording_pos > 0 for alert in first.episodes.alerts.values())
 
 
 def test_the_start_as_it_is_printed_is_taken(recording: Path) -> None:

@@ -203,6 +203,24 @@ def test_a_terminal_that_cannot_draw_is_refused_in_one_line(made: Path, home: Pa
         assert "\x1b" not in said
 
 
+# -- keys ------------------------------------------------------------------------------------------------------------------
+
+
+def test_keys_that_come_in_one_breath_go_where_they_are_meant(opened: Open) -> None:
+    terminal = opened()
+    wait_until_later(terminal, 1.0)
+    terminal.type(" ")
+    terminal.wait_for("PAUSED")
+    before = seconds_of(terminal)
+    terminal.type("/usdt\r:+5\r7/sev>=warn\r?")
+    terminal.wait_for("HELP  ALERTS")
+    terminal.wait("five seconds later", lambda: 4.8 < seconds_of(terminal) - before < 5.2)
+    terminal.type("17")
+    terminal.wait_for("filter “sev>=warn”")
+    terminal.type("1")
+    terminal.wait_for("MARKETS · filter “usdt”")
+
+
 # -- sizes -----------------------------------------------------------------------------------------------------------------
 
 
@@ -399,10 +417,11 @@ for_ms = 0
 """
 
 
-def test_no_control_byte_of_a_venue_reaches_the_terminal(hostile: Path, home: Path) -> None:
+def walk(path: Path, home: Path, *arguments: str) -> tuple[dict[str, str], str]:
+    """Every screen and dialog, the palette and the lines to type on: what was seen of each, and all that was written."""
     rules = home / "rules.toml"
     rules.write_text(RULES)
-    command = replay_command(hostile, "--at", "+14", "--rules", rules)
+    command = replay_command(path, "--at", "+14", "--rules", rules, *arguments)
     seen: dict[str, str] = {}
     with Terminal(command, plain_environment(home), 160, 50) as terminal:
         terminal.wait_for(HOME_SIGN, MARKUP)
@@ -410,18 +429,23 @@ def test_no_control_byte_of_a_venue_reaches_the_terminal(hostile: Path, home: Pa
             for key in keys:
                 before = seconds_of(terminal)
                 terminal.type(key)
-                # Esc is one for certain when nothing comes after it for a tenth of a second; Enter closes the line typed on.
-                wait_until_later(terminal, before + (0.25 if key in ("\x1b", "\r") else 0.05))
+                # Esc is one for certain when nothing comes after it for a tenth of a second.
+                wait_until_later(terminal, before + (0.5 if key == "\x1b" else 0.05))
                 seen[name] = seen.get(name, "") + terminal.text
         terminal.type("\x10")
-        terminal.wait_for("glyphs: ascii", "acknowledge this alert")
+        terminal.wait_for("glyphs: block", "acknowledge this alert")
         terminal.type("desk")
-        terminal.wait_for("view: desk", gone=["glyphs: ascii"])
+        terminal.wait_for("view: desk", gone=["glyphs: block"])
         terminal.type("\x03")
         assert terminal.exit_code() == 0
         written = terminal.read_from().decode()
     for name, sign in SIGNS.items():
         assert sign in seen[name], f"{name} was not there:\n{seen[name]}"
+    return seen, written
+
+
+def test_no_control_byte_of_a_venue_reaches_the_terminal(hostile: Path, home: Path) -> None:
+    seen, written = walk(hostile, home)
     for sequence in FORBIDDEN:
         assert sequence not in written, repr(sequence)
     copied = [base64.b64decode(text).decode() for text in COPIED.findall(written)]
@@ -432,6 +456,12 @@ def test_no_control_byte_of_a_venue_reaches_the_terminal(hostile: Path, home: Pa
     assert COMMANDS.findall(rest) == []
     for name in ("desk", "route", "book", "picker", "alerts"):
         assert MARKUP in seen[name], f"{MARKUP} is not shown as itself on {name}"
+
+
+def test_in_the_set_ascii_only_ascii_reaches_the_terminal(hostile: Path, home: Path) -> None:
+    _, written = walk(hostile, home, "--glyphs", "ascii")
+    foreign = [(found[0], written[max(found.start() - 60, 0) : found.end()]) for found in re.finditer(r"[^\x00-\x7f]", written)]
+    assert foreign == []
 
 
 def test_the_hostile_recording_is_one(hostile: Path) -> None:

@@ -22,7 +22,6 @@ pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="no tmux on
 SIZES: Final = ((160, 50), (120, 36), (80, 24))
 DEADLINE_S: Final = 15.0
 LOOK_S: Final = 0.02
-TURNING: Final = frozenset({"Escape", "Enter", "/", ":"})
 RESTED: Final = 3
 """Looks that show the same."""
 DESK, BOOK, ALERTS = ("1", "DESK▌"), ("3", "BOOK▌"), ("7", "ALERTS▌")
@@ -57,12 +56,11 @@ class Tmux:
         return self.run("capture-pane", "-p")
 
     def press(self, *keys: str) -> None:
-        """Esc is Esc when nothing follows it at once, and what is typed behind a key that opens or closes a line to type on may
-        still go to where the focus was: such keys are pressed on a screen that rests, and what they do is waited for. The replay
-        is paused then.
+        """Esc is Esc when nothing follows it at once: it is pressed on a screen that rests, and what it does is waited for. The
+        replay is paused then.
         """
         for key in keys:
-            before = self.rested() if key in TURNING else None
+            before = self.rested() if key == "Escape" else None
             self.run("send-keys", *(("-l", key) if len(key) == 1 else (key,)))
             if before is not None:
                 self.wait_for(differs=before)

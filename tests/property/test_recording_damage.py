@@ -324,7 +324,7 @@ def test_after_any_lost_member_links_live_and_books_wait_for_their_snapshot(
         assert run.hub.frames == len(frames)
         assert run.hub.health.ignored == whole.hub.health.ignored == 0
         assert run.hub.quarantined == 0
-        assert {conn.session.link for conn in run.hub.connections.values()} == {LinkState.READY}  # type: ignore[attr-defined]
+        assert {conn.session.link for conn in run.hub.connections.values()} == {LinkState.READY}
         assert run.seen.levels.items() <= whole.seen.levels.items()
         assert len(run.damage) == 1
         if member == count - 1:
@@ -350,7 +350,7 @@ def test_without_a_later_snapshot_no_book_comes_back_after_a_lost_member(market:
         begun_ns = run.lost_ns or run.records[0].recv_ns
         assert not [told for told in run.seen.told if told[0] >= begun_ns]
         assert {book.state for book in run.books.values()} == {BookState.BUFFERING}
-        assert {conn.session.link for conn in run.hub.connections.values()} == {LinkState.READY}  # type: ignore[attr-defined]
+        assert {conn.session.link for conn in run.hub.connections.values()} == {LinkState.READY}
         assert run.seen.levels.items() <= whole.seen.levels.items()
 
 
@@ -368,7 +368,7 @@ def test_the_segment_after_a_lost_member_brings_every_book_back(market: list[Rec
             assert [told for told in run.seen.told if told[0] > back_ns] == [
                 told for told in whole.seen.told if told[0] > back_ns
             ], (segment, member)
-            assert {conn.session.link for conn in run.hub.connections.values()} == {LinkState.READY}  # type: ignore[attr-defined]
+            assert {conn.session.link for conn in run.hub.connections.values()} == {LinkState.READY}
 
 
 def test_a_seek_into_a_segment_whose_head_is_lost_knows_instruments_and_connections(market: list[Record], tmp_path: Path) -> None:

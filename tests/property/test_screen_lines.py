@@ -137,7 +137,7 @@ ROUTE: Final = st.builds(
     refused=WORD,
     episode=st.one_of(st.none(), EPISODE),
     detail=DETAIL,
-    **dict.fromkeys(("in_bps", "fees_bps", "edge_bps", "exit_bps", "bailout_bps", "base", "executable_base"), MAYBE),
+    **dict.fromkeys(("in_bps", "fees_bps", "edge_bps", "bailout_bps", "base", "executable_base"), MAYBE),
 )
 LEG: Final = st.builds(Leg, instrument=st.one_of(ID, NAME), role=NAME, price=MAYBE, size_base=MAYBE, age_ms=MAYBE)
 SCOPE: Final = st.one_of(NAME, st.tuples(ID, st.sampled_from((" > ", " / ")), ID).map("".join))
@@ -337,7 +337,7 @@ def test_no_ladder_breaks(data: st.DataObject, width: int, unit: Any, cumulative
     full = book.full_bar(axes, cumulative, data.draw(st.sampled_from((0.0, 1.0, 5e6))))
     drawn = book.Ladder(unit=unit, cumulative=cumulative, selected=data.draw(ID), full=full)
     sound(book.heads(axes, markets, drawn, width), width)
-    sound((line for _, line in book.rows(axes, markets, drawn, width)), width)
+    sound((line for _, line in book.Rows().make(axes, markets, drawn, width)), width)
     for axis in axes:
         pointed = structs.replace(axis, cursor=data.draw(CURSOR))
         text = book.cursor_text(pointed, found[0], data.draw(st.integers(-40, 40)))

@@ -13,6 +13,8 @@ from typing import Any, Final
 from xml.etree import ElementTree
 
 from rich.cells import cell_len
+from textual import events
+from textual.keys import _character_to_key
 from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import Input
@@ -66,6 +68,8 @@ class StagedApp(ArbtopApp):
 
     CSS_PATH = str(Path(tui.app.__file__).with_name("app.tcss"))
 
+    source: Playback
+
     def __init__(self, source: Playback, look: Look, clock: Clock) -> None:
         super().__init__(source, look, clock)
         self.animation_level = "none"
@@ -100,6 +104,13 @@ class Stage:
         for key in keys:
             await self.pilot.press(key)
             await self._draw()
+
+    async def burst(self, *keys: str) -> None:
+        """Press keys in one breath: all of them wait before the first has done anything."""
+        for key in keys:
+            name = _character_to_key(key) if len(key) == 1 else key
+            self.app.post_message(events.Key(name, key if len(key) == 1 else None))
+        await self.settle()
 
     async def write(self, text: str) -> None:
         """Type into the line that is open."""

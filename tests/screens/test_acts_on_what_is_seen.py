@@ -7,6 +7,7 @@ import pytest
 
 from feeds.model import SECOND
 from tests.screens.stage import on_stage
+from tui.line import text_of
 from tui.screens.alert import AlertScreen
 from tui.screens.alerts import AlertsScreen
 from tui.screens.book import BookScreen
@@ -84,6 +85,22 @@ async def test_a_frozen_picture_refuses_another_size(recording: Path) -> None:
         await stage.press("plus", "plus")
         assert "frozen" in stage.told
         assert stage.lines()[2:] == before[2:]
+
+
+async def test_a_frozen_desk_is_sorted_as_it_stood(recording: Path) -> None:
+    async with on_stage(recording) as stage:
+        desk = cast(DeskScreen, stage.app.screens["desk"])
+        await stage.press("f")
+        stood = [text_of(row.line) for row in desk.routes.rows]
+        stage.app.source.goto("+25")
+        await stage.settle()
+        await stage.press("s")
+        assert "by asset" in stage.text()
+        assert sorted(text_of(row.line) for row in desk.routes.rows) == sorted(stood), "figures of another moment"
+        assets = [row.key.partition(":")[2].partition("/")[0] for row in desk.routes.rows]
+        assert assets == sorted(assets)
+        await stage.press("s")
+        assert [text_of(row.line) for row in desk.routes.rows] == stood, "the order of another moment"
 
 
 async def test_a_frozen_picture_can_be_left_on_the_way(recording: Path) -> None:

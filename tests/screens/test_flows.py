@@ -1,9 +1,11 @@
 """Work done through the screens, as a user does it: the work list, the export, themes and glyphs, the replay."""
 
 import csv
+import gzip
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,7 +47,7 @@ async def test_what_is_acknowledged_leaves_the_header(recording: Path) -> None:
         assert "ACK" in listed(stage)[0]
         assert f"■{int(found[1]) - 1} " in stage.lines()[0]
         await stage.press("X")
-        assert "no alerts" in stage.lines()[0]
+        assert re.search(r"none new, \d+ open", stage.lines()[0])
         assert stage.told == f"{len(stage.app.source.alerts) - 1} acknowledged"
 
 
@@ -130,7 +132,8 @@ async def test_the_detail_has_the_books_at_the_trigger_and_enter_goes_there(reco
             assert f"{book.bids[0][0]:.1f}" in text
             assert f"{book.asks[0][0]:.1f}" in text
         await stage.press("enter")
-        assert stage.app.screen.name == "alerts"
+        assert stage.app.screen.name == ("desk" if " > " in alert.scope else "book")
+        assert stage.told.startswith(f"1 s before alert #{seq}: {alert.rule} ")
         assert stage.app.source.status.now_ns == alert.opened_ns - SECOND
         assert seq not in stage.app.source.alerts
 
@@ -239,6 +242,18 @@ async def test_the_theme_key_goes_through_all_and_round(recording: Path, tmp_pat
         assert "#123456" in pictures["mine"]
 
 
+async def test_the_theme_key_passes_over_a_theme_with_a_mistake_and_says_which(recording: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.toml").write_text('base = "midnight"\n[roles]\nbid = "no colour"\n')
+    (tmp_path / "mine.toml").write_text('base = "midnight"\n')
+    async with on_stage(recording, themes=tmp_path, untouched=True) as stage:
+        assert stage.app.theme_names() == ("ansi", "midnight", "okabe", "broken", "mine")
+        await stage.press("T")
+        assert stage.app.look.theme.name == "mine"
+        assert any("broken.toml line 3" in text for text in stage.app.told), stage.app.told
+        await stage.press("T", "T", "T")
+        assert stage.app.look.theme.name == "okabe"
+
+
 async def test_glyphs_change_on_the_screen_that_is_shown(recording: Path) -> None:
     async with on_stage(recording, untouched=True) as stage:
         assert not stage.text().isascii()
@@ -251,6 +266,26 @@ async def test_glyphs_change_on_the_screen_that_is_shown(recording: Path) -> Non
 
 
 # The replay.
+
+
+async def test_damage_of_the_recording_is_told_once_and_stands_in_every_header(recording: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(recording, damaged)
+    packed = damaged / "000001.log.gz"
+    lines = gzip.decompress(packed.read_bytes()).split(b"\n")
+    lines[500] = b"\x1b[2J"
+    packed.unlink()
+    packed.with_suffix("").write_bytes(b"\n".join(lines))
+    async with on_stage(damaged) as stage:
+        told = [text for text in stage.app.told if "the recording is damaged: 000001.log" in text]
+        assert len(told) == 1
+        for key in "1", "3", "7", "?":
+            await stage.press(key)
+            assert "▲ DAMAGED" in stage.lines()[1]
+        assert [text for text in stage.app.told if "damaged" in text] == told
+    async with on_stage(recording) as stage:
+        assert "DAMAGED" not in stage.text()
+        assert not stage.app.told
 
 
 async def test_the_replay_bar_says_what_the_replay_does(recording: Path) -> None:
@@ -307,7 +342,12 @@ async def test_the_end_is_called_the_end_and_one_can_go_back(recording: Path) ->
         await stage.press("colon")
         await write_line(stage, "end")
         assert "REPLAY END" in stage.lines()[1]
-        assert "ended" in stage.text()
+        assert "ended" not in stage.text()
+        assert stage.text().count("● <0.1s") == 6, "the last instant stands"
+        for key in ("space", "full_stop"):
+            await stage.press(key)
+            assert stage.told == "at the end: `:` start, or `,` a second back"
+            assert "REPLAY END" in stage.lines()[1]
         await stage.press("comma")
         assert "REPLAY END" not in stage.lines()[1]
         assert "● <0.1s" in stage.text()

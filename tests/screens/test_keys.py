@@ -18,11 +18,14 @@ import tui
 from tests.screens.stage import Stage, on_stage
 from tests.screens.test_snapshots import WAYS
 from tui.app import ArbtopApp
+from tui.glyphs import to_ascii
 from tui.keys import EVERYWHERE, KEYS, TABLE
+from tui.lines.feeds import RECORDED
 from tui.screens.alerts import AlertsScreen
 from tui.screens.book import BookScreen
 from tui.screens.desk import DeskScreen
-from tui.screens.live import LiveScreen
+from tui.screens.live import Dialog, LiveScreen
+from tui.screens.registry import SCREENS
 from tui.widgets.live_grid import LiveGrid
 
 README: Final = Path(__file__).resolve().parents[2] / "README.md"
@@ -58,6 +61,12 @@ def test_no_key_stands_in_two_lines_of_the_table() -> None:
     assert len({line.face for line in TABLE}) == len(TABLE)
 
 
+def test_no_key_looks_like_another_where_signs_are_ascii() -> None:
+    faces = {line.id: set(to_ascii(line.face).split()) for line in TABLE}
+    for id_, face in faces.items():
+        assert not [other for other, its in faces.items() if other != id_ and face & its], id_
+
+
 @pytest.mark.parametrize(("found", "binding"), BOUND, ids=lambda each: getattr(each, "__name__", getattr(each, "id", None)))
 def test_what_a_class_binds_is_a_line_of_the_table(found: type[DOMNode], binding: Binding) -> None:
     line = KEYS[binding.id or ""]
@@ -71,7 +80,7 @@ def test_no_binding_leads_nowhere(found: type[DOMNode], binding: Binding) -> Non
     place, name, arguments = parse(binding.action)
     owner: type[DOMNode] = ArbtopApp if place == "app" else found
     assert any(callable(getattr(owner, f"{kind}action_{name}", None)) for kind in ("", "_")), f"{owner.__name__}.action_{name}"
-    assert name != "open" or arguments[0] in ("desk", "book", "alerts")
+    assert name != "open" or arguments[0] in SCREENS
 
 
 def test_every_line_of_the_table_is_bound() -> None:
@@ -92,7 +101,7 @@ async def test_on_no_screen_a_key_means_something_else(recording: Path, screen: 
         assert set(footer) <= ids, "the footer promises a key that does nothing here"
 
 
-@pytest.mark.parametrize("screen", ["desk", "book", "alerts"])
+@pytest.mark.parametrize("screen", ["desk", "book", "alerts", "feeds"])
 async def test_help_lists_every_key_of_its_screen(recording: Path, screen: str) -> None:
     async with on_stage(recording, size=(160, 120), untouched=True) as stage:
         await stage.press(*WAYS[screen])
@@ -105,11 +114,24 @@ async def test_help_lists_every_key_of_its_screen(recording: Path, screen: str) 
             assert not any(f" {KEYS[absent].meaning} " in row for row in rows), absent
 
 
-def test_the_readme_has_the_table() -> None:
-    lines = re.findall(r"^\| `([^|]+)` \| ([^|]+) \|$", README.read_text(), re.MULTILINE)
-    listed = {face.replace("` `", " "): meaning.strip() for face, meaning in lines}
+def where(id_: str) -> str:
+    """On which screens a key does something, as the README says it."""
+    owners = {found for found, binding in BOUND if binding.id == id_}
+    bearers = [found for found in classes() if issubclass(found, tuple(owners))]
+    if owners & {ArbtopApp, LiveScreen}:
+        return "everywhere"
+    if LiveGrid in owners:
+        return "every list"
+    screens = [name.upper() for name, screen in SCREENS.items() if screen in bearers]
+    dialogs = [found for found in bearers if issubclass(found, Dialog)]
+    return ", ".join([*screens, *(["dialogs"] if dialogs else [])])
+
+
+def test_the_readme_has_the_table_and_says_where_a_key_works() -> None:
+    lines = re.findall(r"^\| `([^|]+)` \| ([^|]+) \| ([^|]+) \|$", README.read_text(), re.MULTILINE)
+    listed = {face.replace("` `", " "): (place, meaning) for face, place, meaning in lines}
     for line in TABLE:
-        assert listed.get(line.face) == line.meaning, line.id
+        assert listed.get(line.face) == (where(line.id), line.meaning), line.id
 
 
 # What each key does.
@@ -166,6 +188,12 @@ ONCE: Final[tuple[tuple[str, Way, str, Look, object, object], ...]] = (
     ("desk", ("3",), "1", top, "book", "desk"),
     ("book", (), "3", top, "desk", "book"),
     ("alerts", (), "7", top, "desk", "alerts"),
+    ("feeds", (), "8", top, "desk", "feeds"),
+    ("detail", ("8",), "enter", top, "feeds", "feed"),
+    ("reconnect", ("8",), "r", lambda stage: RECORDED in stage.told, False, True),
+    ("resync", ("8",), "ctrl+r", lambda stage: RECORDED in stage.told, False, True),
+    ("pause", ("8",), "p", lambda stage: RECORDED in stage.told, False, True),
+    ("record", ("8",), "R", lambda stage: RECORDED in stage.told, False, True),
     ("up", ("7", "j", "j"), "k", alerts(lambda screen: screen.grid.rows.index(screen.grid.selected)), 2, 1),
     ("up", ("7", "j", "j"), "up", alerts(lambda screen: screen.grid.rows.index(screen.grid.selected)), 2, 1),
     ("down", ("7",), "j", alerts(lambda screen: screen.grid.rows.index(screen.grid.selected)), 0, 1),

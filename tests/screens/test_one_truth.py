@@ -121,7 +121,7 @@ async def test_a_route_is_the_same_on_desk_and_in_its_detail(recording: Path, he
             of_detail = {
                 "in": figures["in: sell over buy"][0],
                 "fees": figures["fees of the buy leg"][0] + figures["fees of the sell leg"][0],
-                "exit": figures["exit ≤"][0],
+                "edge": figures["edge: in − fees"][0],
                 "bail": figures["bail out now"][0],
             }
             for key, value in of_detail.items():
@@ -220,3 +220,24 @@ async def test_a_picture_that_thaws_shows_now(recording: Path) -> None:
             assert [re.sub(r"^│▸", "│ ", line) for line in other.lines()[2:-1]] == [
                 re.sub(r"^│▸", "│ ", line) for line in thawed[2:-1]
             ]
+
+
+async def test_what_the_help_says_is_sampled_moves_once_a_second_and_prices_with_the_frame(recording: Path) -> None:
+    async with on_stage(recording, at_s=66.15) as stage:
+        await stage.press("question_mark")
+        await stage.resize(200, 100)
+        assert re.search(r"each frame +prices, spread, depth, basis, mark − index", stage.text())
+        assert re.search(r"each second +premium, every z", stage.text())
+        await stage.press("escape")
+        engine = stage.app.source.engine
+        touches, depths, bases, grid = set(), set(), set(), set()
+        for _ in range(7):
+            seen = engine.snapshot(stage.screen.view())
+            touches.add(tuple((market.bid, market.ask) for market in seen.markets))
+            depths.add(tuple(tuple(market.depth_quote.items()) for market in seen.markets))
+            bases.add(tuple(pair.basis_bps for pair in seen.pairs))
+            markets = tuple((m.premium_bps, m.premium_z, m.mark_index_z) for m in seen.markets)
+            grid.add((markets, tuple((pair.z, pair.n) for pair in seen.pairs)))
+            await stage.press("full_stop")
+        assert min(len(touches), len(depths), len(bases)) > 1
+        assert len(grid) == 1

@@ -4,6 +4,7 @@ Meant changes: `.venv/bin/python -m pytest tests/screens --snapshot-update`, the
 """
 
 import asyncio
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,8 @@ WAYS: Final[Mapping[str, tuple[str, ...]]] = {
     "desk": ("1",),
     "book": ("3",),
     "alerts": ("7",),
+    "feeds": ("8",),
+    "feed": ("8", "enter"),
     "help": ("1", "question_mark"),
     "route": ("1", "tab", "enter"),
     "alert": ("7", "enter"),
@@ -99,6 +102,15 @@ def test_no_look_changes_unnoticed(recording: Path, as_text: SnapshotAssertion, 
 @pytest.mark.parametrize("shot", PICTURES, ids=name_of)
 def test_no_colour_changes_unnoticed(recording: Path, as_svg: SnapshotAssertion, shot: Shot, screen: str) -> None:
     assert seen(recording, shot)[screen].picture == as_svg
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_a_picture_in_the_terminals_own_colours_is_that_of_a_dark_terminal(recording: Path, screen: str) -> None:
+    """Not in the grey of the cursor's row, the one ground that is drawn at all there."""
+    picture = seen(recording, Shot(120, 36, "ansi"))[screen].picture
+    assert re.findall(r'rx="8" fill="(#\w+)"', picture) == ["#000000"]
+    assert "#e5e5e5" in picture
+    assert 'fill="#7f7f7f" d="M' in picture, "the cursor's row is grey"
 
 
 @pytest.mark.parametrize("screen", WAYS)

@@ -49,6 +49,15 @@ class Trace:
         return [(str(event.kind), (event.at_ns - T0) // MS) for event in self.events]
 
 
+@pytest.mark.parametrize("metric", [Metric.GAP, Metric.STALE])
+def test_the_peak_of_what_lasts_follows_it_while_it_is_open_and_no_oftener_than_each_second(metric: Metric) -> None:
+    trace = Trace(rule(metric=metric, enter=None, exit=None, op=">="))
+    for step in range(35):
+        trace.say(True, metric=metric, value=float(step * 100))
+    assert trace.told == [("FIRE", 0), ("PEAK", 1_000), ("PEAK", 2_000), ("PEAK", 3_000)]
+    assert [event.alert.peak for event in trace.events] == [0.0, 1_000.0, 2_000.0, 3_000.0]
+
+
 def test_an_episode_is_one_fire_and_one_resolve_however_long_it_lasts() -> None:
     trace = Trace(rule()).judge(1.0, 3.0, 3.0, 2.5, 3.0, 1.0, 1.0)
     assert trace.told == [("FIRE", 100), ("RESOLVE", 500)]

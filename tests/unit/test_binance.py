@@ -32,13 +32,14 @@ from feeds.model import (
     Mark,
     Metric,
     Ns,
+    OpenInterest,
     Status,
     Stream,
     Trade,
 )
 from feeds.orderbook import OrderBook
-from feeds.venue import Action, Fetch, FetchError, Plan, Send
-from feeds.venues.binance import BUFFER_BYTES, HANDLERS_KEPT, Binance
+from feeds.venue import Action, Endpoint, Fetch, FetchError, Plan, Renew, Send
+from feeds.venues.binance import BUFFER_BYTES, HANDLERS_KEPT, MARKETS, Binance
 from tests.market import instruments
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "recordings"
@@ -90,17 +91,26 @@ class Notes:
 
 
 class Link:
-    """One session of `instrument`'s market, opened; `asked` is every action it returned."""
+    """One session of `instrument`'s market, opened; `asked` is every action it returned. Requests are acknowledged at once."""
 
-    def __init__(self, instrument: Instrument = SPOT, channels: Sequence[Channel] = tuple(Channel)) -> None:
+    def __init__(
+        self,
+        instrument: Instrument = SPOT,
+        channels: Sequence[Channel] = tuple(Channel),
+        *,
+        acknowledges: bool = True,
+        now: Ns = NOW,
+    ) -> None:
         self.instrument = instrument
         self.notes = Notes()
         self.board = HealthBoard()
         streams = tuple(Stream(instrument.id, channel) for channel in channels if channel in BINANCE.channels(instrument))
         plan = Plan("BINANCE", instrument.market, "wss://host/stream", streams)
         self.session = BINANCE.session(plan, ALL, self.notes, self.board)
-        self.now = NOW
-        self.asked: list[Action] = list(self.session.opened(self.now))
+        self.now = now
+        self.acknowledges = acknowledges
+        self.asked: list[Action] = []
+        self.take(self.session.opened(self.now))
 
     @property
     def book(self) -> OrderBook:
@@ -108,7 +118,8 @@ class Link:
 
     @property
     def fetches(self) -> int:
-        return sum(isinstance(action, Fetch) for action in self.asked)
+        """How often the book was asked for."""
+        return sum(isinstance(action, Fetch) and action.key.startswith("depth:") for action in self.asked)
 
     @property
     def gaps(self) -> int:
@@ -118,8 +129,24 @@ class Link:
     def ignored(self) -> int:
         return self.board.stream(Stream(self.instrument.id, Channel.BOOK)).ignored
 
+    @property
+    def subscribed(self) -> list[tuple[str, list[str]]]:
+        """Every request about streams so far: method and names."""
+        messages = [json.loads(action.text) for action in self.asked if isinstance(action, Send)]
+        return [(message["method"], message["params"]) for message in messages]
+
+    def status(self, channel: Channel) -> Status:
+        stream = Stream(self.instrument.id, channel)
+        return next(status for told, status in reversed(self.notes.statuses) if told == stream)
+
+    def take(self, actions: Sequence[Action]) -> None:
+        self.asked.extend(actions)
+        for action in actions:
+            if isinstance(action, Send) and self.acknowledges:
+                self.session.frame(json.dumps({"result": None, "id": json.loads(action.text)["id"]}).encode(), self.now)
+
     def raw(self, data: bytes | str) -> None:
-        self.asked.extend(self.session.frame(data.encode() if isinstance(data, str) else data, self.now))
+        self.take(self.session.frame(data.encode() if isinstance(data, str) else data, self.now))
 
     def send(self, stream: str, data: Mapping[str, Any]) -> None:
         self.raw(frame(f"{self.instrument.native.lower()}@{stream}", data))
@@ -150,7 +177,7 @@ class Link:
                 self.raw('{"stream":"!contractInfo","data":{}}')
             self.now += 100 * MS
             if self.session.deadline <= self.now:
-                self.asked.extend(self.session.wake(self.now))
+                self.take(self.session.wake(self.now))
 
 
 def rows(levels: Levels) -> list[list[str]]:
@@ -503,6 +530,7 @@ def test_a_failed_snapshot_is_asked_for_again_after_two_seconds_not_at_once(inst
         link.wait(100 * MS)
         assert link.fetches == asked + 1
     link.snapshot(10)
+    link.diff(10, 11, 10)
     assert link.book.published
     link.wait(5 * SECOND, pulse=True)
     assert link.fetches == 6
@@ -662,7 +690,7 @@ def test_a_quote_with_an_empty_side_has_none(bid: str, size: str) -> None:
 
 def test_frames_are_understood_whatever_their_key_order() -> None:
     link = followed(USDM)
-    link.session.link = LinkState.NOT_READY  # type: ignore[attr-defined]
+    link.session.link = LinkState.NOT_READY  # type: ignore[misc]
     turned = dict(reversed(diff(USDM, 12, 14, 11, [(99.5, 4.0)], [], NOW // MS).items()))
     link.raw(json.dumps({"data": turned, "stream": "btcusdt@depth"}))
     link.raw('{ "stream" : "btcusdt@aggTrade", "data": {"m":true,"T":5,"q":"1","p":"7","a":3}}')
@@ -697,7 +725,7 @@ def test_unknown_streams_are_counted_and_do_not_fill_the_memory() -> None:
         link.raw(f'{{"stream":"x{number}@kline_1m","data":{{}}}}')
     link.raw('{"stream":"ethusdt@trade","data":{}}')
     assert link.board.ignored == HANDLERS_KEPT + 101
-    assert len(link.session._handlers) <= HANDLERS_KEPT  # type: ignore[attr-defined]
+    assert len(link.session.handlers) <= HANDLERS_KEPT  # type: ignore[attr-defined]
 
 
 def test_the_first_data_frame_makes_every_stream_ready() -> None:
@@ -782,6 +810,111 @@ def test_a_funding_rate_that_is_none_is_refused(rate: str) -> None:
         Link(USDM).send("markPrice@1s", {"E": 5, "p": "5", "i": "5", "r": rate, "T": 7})
 
 
+# --- open interest, asked for
+
+
+@FUTURES
+def test_open_interest_is_asked_for_each_fifteen_seconds_and_told(instrument: Instrument) -> None:
+    link = Link(instrument)
+    prefix = {"usdm": "/fapi/v1", "coinm": "/dapi/v1"}[instrument.market]
+    link.wait(14 * SECOND, pulse=True)
+    ask = Fetch(f"oi:{instrument.native}", f"{prefix}/openInterest?symbol={instrument.native}", 1, 2)
+    assert [action for action in link.asked if isinstance(action, Fetch) and action.key.startswith("oi:")] == [ask]
+    link.wait(2 * SECOND, pulse=True)
+    assert link.asked.count(ask) == 2
+    body = f'{{"symbol":"{instrument.native}","openInterest":"6196.323","time":1787059914451}}'.encode()
+    link.take(link.session.answer(ask.key, body, link.now))
+    assert link.notes.metrics == [(instrument.id, OpenInterest(6196.323, 1787059914451 * MS))]
+    link.take(link.session.answer(ask.key, FetchError(500, "no"), link.now))
+    with pytest.raises(DECODE_ERRORS):
+        link.session.answer(ask.key, b'{"code":-1121,"msg":"Invalid symbol."}', link.now)
+    with pytest.raises(BadFrame):
+        link.session.answer(ask.key, body.replace(instrument.native.encode(), b"ETHUSDT"), link.now)
+    assert (len(link.notes.metrics), link.board.stream(Stream(instrument.id, Channel.BOOK)).resyncs) == (1, 0)
+
+
+def test_open_interest_is_asked_for_where_the_ticker_runs_and_nowhere_else() -> None:
+    for link in (Link(SPOT), Link(USDM, [Channel.BOOK, Channel.TOUCH])):
+        link.wait(20 * SECOND, pulse=True)
+        assert not [action for action in link.asked if isinstance(action, Fetch) and action.key.startswith("oi:")]
+    link = Link(USDM)
+    link.take(link.session.want((), [Stream(USDM.id, Channel.TICKER)], link.now))
+    link.wait(20 * SECOND, pulse=True)
+    assert not [action for action in link.asked if isinstance(action, Fetch) and action.key.startswith("oi:")]
+
+
+# --- what the venue says about itself
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}',
+        '{"e":"serverShutdown","E":1770123456789}',
+    ],
+)
+def test_a_server_that_shuts_down_is_left_for_another_before_it_does(text: str) -> None:
+    link = followed(SPOT)
+    link.raw(text)
+    assert [type(action) for action in link.asked[-1:]] == [Renew]
+    assert link.book.published
+
+
+def test_a_best_quote_without_a_book_counts_and_is_no_unknown_stream() -> None:
+    link = Link(SPOT, [Channel.TOUCH])
+    link.send("bookTicker", {"u": 9, "b": "99", "B": "1", "a": "101", "A": "1"})
+    assert (link.board.ignored, link.board.stream(Stream(SPOT.id, Channel.TOUCH)).frames) == (0, 1)
+    assert link.session.ready
+
+
+def test_every_market_can_be_somewhere_else() -> None:
+    places = {market: Endpoint(f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}") for port, market in enumerate(MARKETS)}
+    venue = Binance(places)
+    wanted = [Stream(one.id, Channel.TRADE) for one in (SPOT, USDM, COINM)] + [Stream(USDM.id, Channel.BOOK)]
+    assert sorted(plan.url for plan in venue.plan(wanted, ALL)) == [
+        "ws://127.0.0.1:0/stream",
+        "ws://127.0.0.1:1/market/stream",
+        "ws://127.0.0.1:1/public/stream",
+        "ws://127.0.0.1:2/stream",
+    ]
+    assert [venue.terms(market).rest for market in MARKETS] == [f"http://127.0.0.1:{port}" for port in range(3)]
+
+
+def test_the_futures_markets_share_one_weight_limit_and_spot_has_its_own() -> None:
+    spot, usdm, coinm = (BINANCE.terms(market) for market in ("spot", "usdm", "coinm"))
+    assert (spot.pool != usdm.pool, usdm.pool == coinm.pool) == (True, True)
+    assert (spot.weight_per_minute, usdm.weight_per_minute, coinm.weight_per_minute) == (6_000, 2_400, 2_400)
+    assert (spot.sends_per_s, usdm.sends_per_s) == (4.0, 8.0)
+    assert (usdm.rest, coinm.rest) == ("https://fapi.binance.com", "https://dapi.binance.com")
+    assert {one.lives_ns for one in (spot, usdm, coinm)} == {(23 * 60 + 50) * 60 * SECOND}
+    assert {one.used_weight for one in (spot, usdm, coinm)} == {"X-MBX-USED-WEIGHT-1M"}
+
+
+def test_the_venues_time_is_asked_for_and_read() -> None:
+    assert [BINANCE.clock(market).path for market in ("spot", "usdm", "coinm")] == [
+        "/api/v3/time",
+        "/fapi/v1/time",
+        "/dapi/v1/time",
+    ]
+    assert BINANCE.clock("usdm").market == "usdm"
+    assert BINANCE.server_ns(b'{"serverTime":1787059914451}') == 1787059914451 * MS
+    for body in (b"{}", b'{"serverTime":0}', b'{"serverTime":1787059914451000}', b"<html>"):
+        with pytest.raises(DECODE_ERRORS):
+            BINANCE.server_ns(body)
+
+
+def test_the_catalogue_names_the_market_of_each_request() -> None:
+    found = {fetch.key: fetch.market for fetch in BINANCE.catalogue()}
+    assert found == {
+        "instruments:spot": "spot",
+        "instruments:usdm": "usdm",
+        "instruments:coinm": "coinm",
+        "funding:usdm": "usdm",
+    }
+    assert BINANCE.catalogue_key("https://fapi.binance.com/fapi/v1/fundingInfo") == "funding:usdm"
+    assert BINANCE.next_page("instruments:spot", b"{}") is None
+
+
 # --- instruments
 
 
@@ -810,6 +943,33 @@ def test_instruments_carry_what_the_venue_states() -> None:
     assert (future.contract_size, future.expiry_ns, future.native) == (100.0, 1798185600000 * MS, "BTCUSD_261225")
     (spot,) = catalogue("spot", symbol())
     assert (spot.id, spot.kind, spot.settle, spot.expiry_ns) == ("BINANCE:BTC/USDT", Kind.SPOT, "", 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "interval_s"),
+    [
+        ([{"symbol": "BTCUSDT", "fundingIntervalHours": 4}], 14_400),
+        ([{"symbol": "ETHUSDT", "fundingIntervalHours": 4}], 28_800),
+        ([{"symbol": "BTCUSDT", "fundingIntervalHours": 0}], 0),
+        ([{"symbol": "BTCUSDT", "fundingIntervalHours": 1e9}], 0),
+        ([{"symbol": "BTCUSDT"}, 7, None], 0),
+        ([], 28_800),
+        (None, 0),
+    ],
+    ids=str,
+)
+def test_the_funding_interval_is_what_funding_info_says_else_eight_hours_else_unknown(rows: object, interval_s: int) -> None:
+    answers = {"instruments:usdm": json.dumps({"symbols": [symbol()]}).encode()}
+    if rows is not None:
+        answers["funding:usdm"] = json.dumps(rows).encode()
+    (perp,) = BINANCE.instruments(answers)
+    assert perp.funding_interval_s == interval_s
+
+
+def test_coin_margined_perpetuals_fund_each_eight_hours_and_dated_contracts_never() -> None:
+    facts = {"quoteAsset": "USD", "marginAsset": "BTC", "status": "", "contractStatus": "TRADING", "contractSize": 100}
+    perp, dated = catalogue("coinm", symbol(**facts), symbol(**facts, deliveryDate=1798185600000, contractType="CURRENT_QUARTER"))
+    assert (perp.funding_interval_s, dated.funding_interval_s) == (28_800, 0)
 
 
 def test_a_perpetual_with_a_delisting_date_stays_a_perpetual() -> None:

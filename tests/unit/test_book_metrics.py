@@ -7,32 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.book_metrics import ONE_SIDED, Imbalance, bands, imbalance, microprice
-from feeds.model import Contract, Instrument, Kind
+from analytics.book_metrics import ONE_SIDED, Imbalance, bands, imbalance, microprice, quote_within
+from feeds.model import Contract, Instrument
+from tests.contracts import contract_of
 
 Side = tuple[list[float], list[float]]
 WIDTHS = (5.0, 10.0, 25.0, 50.0)
 
 
-def made(contract: Contract, contract_size: float) -> Instrument:
-    return Instrument(
-        id="X:BTC/USDT:USDT",
-        venue="X",
-        market="swap",
-        native="BTC",
-        base="BTC",
-        quote="USDT",
-        kind=Kind.PERP,
-        contract=contract,
-        contract_size=contract_size,
-        tick=0.01,
-        lot=0.001,
-    )
-
-
-SPOT = made(Contract.LINEAR, 1.0)
-LINEAR = made(Contract.LINEAR, 0.01)
-INVERSE = made(Contract.INVERSE, 100.0)
+SPOT = contract_of(Contract.LINEAR, 1.0)
+LINEAR = contract_of(Contract.LINEAR, 0.01)
+INVERSE = contract_of(Contract.INVERSE, 100.0)
 KINDS = (SPOT, LINEAR, INVERSE)
 
 
@@ -61,6 +46,20 @@ def test_band_sums_convert_every_level_at_its_own_price(instrument: Instrument) 
             assert (band.bid_whole, band.ask_whole) == tuple(len(side) < 60 for side in inside)
             if sums[0] + sums[1]:
                 assert band.imbalance.value == pytest.approx((sums[0] - sums[1]) / (sums[0] + sums[1]), abs=1e-12)
+
+
+@pytest.mark.parametrize("instrument", KINDS, ids=["spot", "linear", "inverse"])
+def test_the_depth_of_a_frame_is_that_of_the_bands(instrument: Instrument) -> None:
+    for seed in range(20):
+        bids, asks = book(seed)
+        below = np.array(bids[0])[::-1], np.array(bids[1])[::-1]
+        above = np.array(asks[0]), np.array(asks[1])
+        found = quote_within(*below, *above, WIDTHS, instrument)
+        for sums, band in zip(found, bands(*bids, *asks, WIDTHS, instrument), strict=True):
+            assert sums == pytest.approx((band.bid_quote, band.ask_quote), rel=1e-12)
+    nothing = np.array([]), np.array([])
+    assert quote_within(*nothing, *above, WIDTHS, instrument) == ()
+    assert quote_within(*below, *nothing, WIDTHS, instrument) == ()
 
 
 def test_a_level_exactly_on_the_edge_belongs_to_the_band_at_any_scale() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import isnan
 from typing import Any
 
+import msgspec
 import pytest
 
 from feeds.errors import DECODE_ERRORS, BadFrame
@@ -32,7 +33,7 @@ from feeds.model import (
     Trade,
 )
 from feeds.orderbook import OrderBook
-from feeds.venue import NOTHING, Action, Drop, Fetch, FetchError, Plan, Send
+from feeds.venue import NOTHING, Action, Drop, Endpoint, Fetch, FetchError, Plan, Send
 from feeds.venues.bybit import SWEEP_EVERY, Bybit, BybitSession
 
 VENUE = Bybit()
@@ -122,14 +123,22 @@ class Desk:
         return next(status for told, status in reversed(self.heard.statuses) if told == stream)
 
 
-def desk(*instruments: Instrument, channels: Sequence[Channel] | None = None) -> Desk:
+def desk(*instruments: Instrument, channels: Sequence[Channel] | None = None, acknowledges: bool = True) -> Desk:
     streams = [Stream(each.id, channel) for each in instruments for channel in channels or VENUE.channels(each)]
     heard, board = Heard(), HealthBoard()
     (plan,) = VENUE.plan(streams, INSTRUMENTS)
     session = VENUE.session(plan, INSTRUMENTS, heard, board)
     assert isinstance(session, BybitSession)
-    session.opened(START)
+    for action in session.opened(START):
+        if acknowledges and isinstance(action, Send):
+            acknowledge(session, action, START)
     return Desk(session, heard, board)
+
+
+def acknowledge(session: BybitSession, request: Send, now: Ns) -> None:
+    message = json.loads(request.text)
+    answer = {"success": True, "ret_msg": "", "conn_id": "x", "req_id": message["req_id"], "op": message["op"]}
+    session.frame(json.dumps(answer).encode(), now)
 
 
 def book_frame(
@@ -239,7 +248,7 @@ def test_a_best_quote_older_than_the_book_does_not_replace_it() -> None:
 
 def test_a_best_quote_sent_again_with_the_same_number_is_no_gap() -> None:
     at = desk(SPOT)
-    at.send(book_frame("snapshot", 5, [["77140", "1"]], [["77141", "1"]], seq=1))
+    at.send(book_frame("snapshot", 5, [["77140", "1"]], [["77141", "1"]], seq=2189232156))
     for _ in range(3):
         assert at.send(TOUCH) is NOTHING
     assert at.book().bid == 77140.5
@@ -401,9 +410,17 @@ def test_blanks_between_the_tokens_do_not_hide_a_frame() -> None:
 
 
 def synced() -> Desk:
-    at = desk(SPOT)
+    """A book and its trades: nothing else that must speak."""
+    at = desk(SPOT, channels=[Channel.BOOK, Channel.TRADE])
     at.send(SNAPSHOT)
     assert at.book().published
+    return at
+
+
+def quoted(seq: int = 70) -> Desk:
+    """A book with its best quote beside it."""
+    at = desk(SPOT)
+    at.send(book_frame("snapshot", 7, [["100", "1"], ["99", "2"]], [["101", "3"], ["102", "4"]], seq=seq))
     return at
 
 
@@ -485,7 +502,7 @@ def test_a_snapshot_in_mid_stream_replaces_the_book() -> None:
 
 
 def test_a_restarted_service_counts_from_one_and_an_older_touch_is_forgotten() -> None:
-    at = synced()
+    at = quoted(seq=2189232156)
     at.send(TOUCH)
     assert at.book().bid == 77140.5
     at.send(book_frame("snapshot", 1, [["50", "1"]], [["51", "1"]], seq=3))
@@ -542,7 +559,7 @@ def touch_frame(kind: str, u: int, bids: Sequence[Sequence[str]], asks: Sequence
 
 
 def test_best_quote_deltas_of_old_recordings_are_merged() -> None:
-    at = synced()
+    at = quoted()
     at.send(touch_frame("snapshot", 1, [["100.1", "1"]], [["100.9", "2"]], 71))
     at.send(touch_frame("delta", 2, [["100.1", "0"], ["100.2", "5"]], [], 72))
     book = at.book()
@@ -556,7 +573,7 @@ def test_best_quote_deltas_of_old_recordings_are_merged() -> None:
 
 @pytest.mark.parametrize("u", [0, 3, 77])
 def test_a_best_quote_delta_that_does_not_follow_is_not_merged(u: int) -> None:
-    at = synced()
+    at = quoted()
     at.send(touch_frame("snapshot", 1, [["100.1", "1"]], [["100.9", "2"]], 71))
     for number in (u, 2):
         at.send(touch_frame("delta", number, [["100.5", "5"]], [], 72 + number))
@@ -566,7 +583,7 @@ def test_a_best_quote_delta_that_does_not_follow_is_not_merged(u: int) -> None:
 
 
 def test_a_best_quote_delta_before_a_snapshot_is_not_merged() -> None:
-    at = synced()
+    at = quoted()
     at.send(touch_frame("delta", 0, [["100.5", "5"]], [], 72))
     assert at.book().bid == 100.0
     assert at.heard.touches == []
@@ -869,7 +886,7 @@ def test_a_silent_link_is_given_up_by_its_pulse(of: Instrument, channels: Sequen
 
 
 def test_a_book_without_its_snapshot_is_asked_for_again() -> None:
-    at = desk(SPOT)
+    at = desk(SPOT, channels=[Channel.BOOK])
     at.session.pulse.last_ns = START + 15 * SECOND
     assert sent([each for each in at.session.wake(START + 15 * SECOND) if "ping" not in str(each)]) == AGAIN
 
@@ -884,7 +901,7 @@ def test_a_book_restored_from_a_recording_goes_on_by_its_chain() -> None:
     at = synced()
     (checkpoint,) = at.session.checkpoints()
     assert (checkpoint.chain, checkpoint.seq) == (7, 70)
-    other = desk(SPOT)
+    other = desk(SPOT, channels=[Channel.BOOK])
     other.session.restore(checkpoint, other.now)
     other.send(book_frame("delta", 8, [["100.5", "1"]], []))
     assert other.book().levels(5) == ([(100.5, 1.0), (100.0, 1.0), (99.0, 2.0)], [(101.0, 3.0), (102.0, 4.0)])
@@ -915,6 +932,168 @@ def test_nothing_readable_is_left_after_the_connection_has_gone() -> None:
 def test_a_rest_answer_is_nobodys() -> None:
     at = synced()
     assert at.session.answer("instruments:spot", FetchError(403, "no"), at.now) == NOTHING
+
+
+# --- silence, acknowledgements, taking over (the rules themselves: test_session_rules) ------------------------------------------
+
+
+def pass_time(at: Desk, span: Ns, *, acknowledges: bool = False) -> list[Action]:
+    """Boundary by boundary, with a sign of life at each."""
+    actions: list[Action] = []
+    until = at.now // (100 * MS) * (100 * MS) + span
+    at.now = at.now // (100 * MS) * (100 * MS)
+    while at.now < until:
+        at.session.frame(b'{"topic":"kline.1.BTCUSDT"}', at.now)
+        at.now += 100 * MS
+        if at.session.deadline <= at.now:
+            actions.extend(action for action in at.session.wake(at.now) if action != Send('{"op":"ping"}'))
+            for action in actions:
+                if acknowledges and isinstance(action, Send):
+                    acknowledge(at.session, action, at.now)
+    return actions
+
+
+def test_a_request_carries_a_number_and_its_answer_finds_its_streams() -> None:
+    at = desk(SPOT, SPOT_ETH, channels=[Channel.TRADE], acknowledges=False)
+    at.send('{"success":true,"ret_msg":"subscribe","conn_id":"x","req_id":"2","op":"subscribe"}')
+    assert sent(pass_time(at, 5 * SECOND)) == [("unsubscribe", ["publicTrade.BTCUSDT"]), ("subscribe", ["publicTrade.BTCUSDT"])]
+    stream = Stream(SPOT.id, Channel.TRADE)
+    assert at.status(stream) == Status(LinkState.NOT_READY, BookState.EMPTY, "no answer")
+    assert at.status(Stream(SPOT_ETH.id, Channel.TRADE)).reason == ""
+
+
+def test_an_error_with_a_number_hits_that_request_alone() -> None:
+    at = desk(SPOT, SPOT_ETH, channels=[Channel.TRADE], acknowledges=False)
+    at.send('{"success":false,"ret_msg":"too many","conn_id":"x","req_id":"2","op":"subscribe"}')
+    assert at.status(Stream(SPOT_ETH.id, Channel.TRADE)) == Status(LinkState.NOT_READY, BookState.EMPTY, "too many")
+    assert at.status(Stream(SPOT.id, Channel.TRADE)).reason == ""
+
+
+def test_a_declined_symbol_is_asked_for_again_now_and_then_and_costs_no_connection() -> None:
+    at = desk(SPOT, NO_SUCH, channels=[Channel.BOOK], acknowledges=False)
+    at.send(SNAPSHOT)
+    at.send(ERROR)
+    asked = []
+    for second in range(1, 151):
+        at.send(book_frame("delta", 7 + second, [["99", str(second)]], []))
+        actions = pass_time(at, SECOND)
+        asked.extend([second] * bool(actions))
+        for action in actions:
+            assert isinstance(action, Send)
+            at.send(ERROR)
+    assert asked == [15, 30, 90, 150]
+    assert len(at.board.said) == 1
+
+
+def test_a_silent_ticker_of_a_derivative_is_asked_for_again_and_its_snapshot_heals_it() -> None:
+    at = desk(LINEAR, channels=[Channel.TICKER, Channel.TRADE])
+    at.send(LINEAR_TRADE)
+    at.send(TICKER)
+    stream = Stream(LINEAR.id, Channel.TICKER)
+    again = [("unsubscribe", ["tickers.BTCUSDT"]), ("subscribe", ["tickers.BTCUSDT"])]
+    assert sent(pass_time(at, 3_100 * MS)) == again
+    assert at.status(stream) == Status(LinkState.NOT_READY, BookState.EMPTY, "no data")
+    at.send(TICKER)
+    assert at.status(stream) == Status(LinkState.READY, BookState.EMPTY)
+
+
+def test_a_spot_ticker_may_be_silent() -> None:
+    at = desk(SPOT, channels=[Channel.TICKER])
+    at.send(SPOT_TICKER)
+    assert pass_time(at, 100 * SECOND) == []
+
+
+def test_a_book_whose_snapshot_never_comes_after_a_gap_costs_the_connection() -> None:
+    at = desk(SPOT, channels=[Channel.BOOK])
+    at.send(SNAPSHOT)
+    pass_time(at, 3 * SECOND)
+    asked = at.send(book_frame("delta", 9, [], []))
+    assert sent(asked) == AGAIN
+    for action in asked:
+        assert isinstance(action, Send)
+        acknowledge(at.session, action, at.now)
+    for u in range(10, 30):
+        at.send(book_frame("delta", u, [], []))  # of the old subscription
+    assert sent(pass_time(at, 15_100 * MS, acknowledges=True)) == AGAIN
+    (drop,) = pass_time(at, 15 * SECOND)
+    assert isinstance(drop, Drop)
+
+
+def test_a_silent_book_is_not_blanked_and_a_fresh_snapshot_proves_it() -> None:
+    at = desk(SPOT, channels=[Channel.BOOK])
+    at.send(SNAPSHOT)
+    assert sent(pass_time(at, 65_100 * MS)) == AGAIN
+    assert at.book().published
+    at.send(SNAPSHOT)
+    assert pass_time(at, 60 * SECOND) == []
+    assert at.book().published
+
+
+def test_trades_through_a_standing_book_blank_it_and_block_trades_do_not() -> None:
+    for block in (True, False):
+        at = synced()
+        trade = {"T": 1, "s": "BTCUSDT", "S": "Sell", "v": "1", "p": "98", "i": "x", "BT": block}
+        asked: list[Action] = []
+        for _ in range(21):
+            asked.extend(at.send({"topic": "publicTrade.BTCUSDT", "type": "snapshot", "ts": 1, "data": [trade]}))
+            pass_time(at, 100 * MS)
+        asked.extend(at.send({"topic": "publicTrade.BTCUSDT", "type": "snapshot", "ts": 1, "data": [trade, trade]}))
+        assert sent(asked) == ([] if block else AGAIN)
+        assert (at.book().published, at.book().reason) == ((True, "") if block else (False, "tape"))
+
+
+def test_a_best_quote_from_impossibly_far_ahead_is_refused() -> None:
+    at = quoted()
+    with pytest.raises(BadFrame):
+        at.send(TOUCH)
+    assert at.book().bid == 100.0
+
+
+def test_what_arrives_on_a_dead_link_brings_no_book_back() -> None:
+    at = synced()
+    dead = at.now + 5 * SECOND
+    at.session.wake(dead)
+    at.now = dead
+    told = len(at.heard.statuses), len(at.heard.books)
+    assert at.send(SNAPSHOT) == NOTHING
+    at.send(SPOT_TRADE)
+    at.send(ERROR)
+    assert not at.book().published
+    assert (len(at.heard.statuses), len(at.heard.books), at.heard.trades) == (*told, [])
+
+
+def test_a_promoted_session_restates_what_only_changes_would_tell() -> None:
+    at = desk(LINEAR)
+    at.send(TICKER)
+    at.send(SNAPSHOT)
+    assert at.session.ready
+    told, heard, board = list(at.heard.metrics), Heard(), HealthBoard()
+    at.session.promote(heard, board, at.now)
+    assert heard.metrics == told
+    assert len(told) == 5
+    assert heard.books == [(LINEAR.id, 100.0, 101.0)]
+    assert {status.link for _, status in heard.statuses} == {LinkState.READY}
+    at.send(TICKER_DELTA)
+    assert len(heard.metrics) == 7
+    assert (len(at.heard.metrics), board.stream(Stream(LINEAR.id, Channel.TICKER)).frames) == (5, 1)
+    at.session.retire()
+    at.send(TICKER_DELTA.replace("83024.60", "83024.50"))
+    at.send(book_frame("snapshot", 50, [["1", "1"]], [["2", "1"]]))
+    assert (len(heard.metrics), len(heard.books), at.book(LINEAR).published) == (7, 1, False)
+
+
+def test_an_expired_contract_is_unsubscribed() -> None:
+    soon = msgspec.structs.replace(LINEAR_DATED, expiry_ns=START + 3 * SECOND)
+    known = {**INSTRUMENTS, soon.id: soon}
+    streams = [Stream(LINEAR.id, Channel.TRADE), Stream(soon.id, Channel.BOOK), Stream(soon.id, Channel.TICKER)]
+    (plan,) = VENUE.plan(streams, known)
+    heard = Heard()
+    session = BybitSession(plan, known, heard, HealthBoard())
+    session.opened(START)
+    at = Desk(session, heard, session.board)
+    assert sent(pass_time(at, 3 * SECOND)) == [("unsubscribe", ["orderbook.200.BTCUSDT-25DEC26", "tickers.BTCUSDT-25DEC26"])]
+    assert at.status(streams[1]) == at.status(streams[2]) == Status(LinkState.CLOSED, BookState.EMPTY, "expired")
+    assert list(session.streams) == streams[:1]
 
 
 # --- the venue's facts ----------------------------------------------------------------------------------------------------------
@@ -952,7 +1131,8 @@ def test_a_connection_never_carries_more_characters_than_allowed() -> None:
 
 def test_each_category_has_its_own_socket() -> None:
     wanted = [Stream(each.id, Channel.BOOK) for each in (SPOT, LINEAR, INVERSE, SPOT_ETH)]
-    plans = Bybit("ws://127.0.0.1:9/v5/public/").plan(wanted, INSTRUMENTS)
+    places = {market: Endpoint("http://127.0.0.1:8", "ws://127.0.0.1:9") for market in ("spot", "linear", "inverse")}
+    plans = Bybit(places).plan(wanted, INSTRUMENTS)
     assert [(plan.venue, plan.market, plan.url, len(plan.streams)) for plan in plans] == [
         ("BYBIT", "spot", "ws://127.0.0.1:9/v5/public/spot", 2),
         ("BYBIT", "linear", "ws://127.0.0.1:9/v5/public/linear", 1),
@@ -1127,6 +1307,27 @@ def test_the_catalogue_asks_for_each_category_and_follows_the_cursor() -> None:
     assert len(VENUE.instruments({more.key: json.dumps(body).encode()})) == 1
     body["result"] = {"list": [], "nextPageCursor": ""}
     assert VENUE.next_page(more.key, json.dumps(body).encode()) is None
+
+
+def test_the_venues_time_is_asked_for_and_read_and_a_refusal_is_none() -> None:
+    assert VENUE.clock("linear") == Fetch("clock:linear", "/v5/market/time", 1, 1, "linear")
+    body = (
+        b'{"retCode":0,"retMsg":"OK","result":{"timeSecond":"1688639403","timeNano":"1688639403423213947"},"time":1688639403423}'
+    )
+    assert VENUE.server_ns(body) == 1_688_639_403_423_213_947
+    with pytest.raises(BadFrame, match="10006"):
+        VENUE.server_ns(b'{"retCode":10006,"retMsg":"Too many visits","result":{}}')
+    for other in (b"{}", b'{"retCode":0,"result":{"timeNano":"0"}}', b'{"retCode":0,"result":{"timeNano":"9e30"}}'):
+        with pytest.raises(DECODE_ERRORS):
+            VENUE.server_ns(other)
+
+
+def test_the_categories_share_one_request_limit() -> None:
+    terms = [VENUE.terms(market) for market in ("spot", "linear", "inverse")]
+    assert len({one.pool for one in terms}) == 1
+    assert terms[0].weight_per_minute == 600 * 12
+    assert (terms[0].rest, terms[0].lives_ns, terms[0].sends_per_s) == ("https://api.bybit.com", 0, 10.0)
+    assert [fetch.market for fetch in VENUE.catalogue()] == ["spot", "linear", "inverse"]
 
 
 @pytest.mark.parametrize(

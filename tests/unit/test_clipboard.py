@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tui import clipboard
-from tui.clipboard import LIMIT_BYTES, copy, run_tool
+from tui.clipboard import EXPORT_INSTEAD, LIMIT_BYTES, copy, run_tool
 
-THROUGH_TERMINAL = "through the terminal (OSC 52); if nothing arrives, the terminal does not allow it: use e to export"
+THROUGH_TERMINAL = f"through the terminal (OSC 52); if nothing arrives, the terminal does not allow it: {EXPORT_INSTEAD}"
 DESKTOP = {"WAYLAND_DISPLAY": "wayland-0", "DISPLAY": ":0"}
 
 
@@ -84,7 +84,7 @@ def test_what_is_too_long_is_refused_and_not_cut() -> None:
     assert desk.copy("é" * (LIMIT_BYTES // 2), {"DISPLAY": ":0"}).startswith("copied")
     desk = Desk("xclip")
     said = desk.copy("é" * (LIMIT_BYTES // 2 + 1), {"DISPLAY": ":0"})
-    assert said == "not copied: 100.0 kB is more than 100 kB; use e to export"
+    assert said == f"not copied: 100.0 kB is more than 100 kB; {EXPORT_INSTEAD}"
     assert (desk.asked, desk.terminal) == ([], "")
 
 

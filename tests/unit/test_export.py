@@ -5,12 +5,9 @@ import io
 import json
 import os
 import re
-import resource
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -18,6 +15,7 @@ import pytest
 
 from analytics.alert import Alert, AlertState, Leg, Severity
 from feeds.errors import ArbtopError, InputError
+from tests.full_disk import disk_full_at
 from tui.export import COLUMNS, export, export_path, format_of, formula_safe, row_of, utc_text
 
 REPOSITORY = Path(__file__).parents[2]
@@ -72,17 +70,6 @@ def cells(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, strict=True))
 
 
-@contextmanager
-def disk_full_at(size: int) -> Iterator[None]:
-    """No file of this process may grow past `size` bytes: the write that would is short, the next one fails with EFBIG."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_the_columns_are_the_documented_ones_in_both_formats(tmp_path: Path) -> None:
     assert list(COLUMNS) == DESIGN_COLUMNS
     assert export([CLOSED, OPEN], tmp_path / "a.csv") == 2
@@ -112,7 +99,7 @@ def test_csv_gives_every_number_back_and_an_empty_cell_for_no_value(tmp_path: Pa
         "peak_utc": "2026-09-21T14:13:20.123456790Z",
         "legs": "buy BINANCE:BTC/USDT | sell OKX:BTC/USDT:USDT",
         "prices": "60000.1 | 60010.0",
-        "sizes": "0.30000000000000004 | ",
+        "sizes": "0.3 | ",
         "ages_ms": "12.5 | ",
         "fees_bps": "20.0",
         "quality": "edge",
@@ -129,10 +116,17 @@ def test_jsonl_keeps_lists_numbers_and_null(tmp_path: Path) -> None:
     export([CLOSED, OPEN], tmp_path / "a.jsonl")
     closed, still_open = (json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines())
     assert closed["legs"] == ["buy BINANCE:BTC/USDT", "sell OKX:BTC/USDT:USDT"]
-    assert (closed["prices"], closed["sizes"], closed["ages_ms"]) == ([60000.1, 60010.0], [0.1 + 0.2, None], [12.5, None])
+    assert (closed["prices"], closed["sizes"], closed["ages_ms"]) == ([60000.1, 60010.0], [0.3, None], [12.5, None])
     assert (closed["value"], closed["exit"], closed["duration_ms"]) == (-12.3456789012345, 1e-07, 1500.00025)
     assert (still_open["value"], still_open["closed_utc"], still_open["duration_ms"]) == (None, None, None)
     assert (still_open["unit"], still_open["repeats"]) == ("", 0)
+
+
+def test_prices_and_sizes_carry_no_noise_of_arithmetic_and_lose_nothing_else() -> None:
+    legs = tuple(Leg("BINANCE:BTC/USDT", "buy", price, price / 1e6) for price in (61675.98999999999, 61675.9873012, 1e-9))
+    row = row_of(changed(legs=legs))
+    assert row.prices == (61675.99, 61675.9873012, 1e-9)
+    assert row.sizes == (0.06167599, 0.0616759873012, 1e-15)
 
 
 def test_the_bytes_have_no_mark_no_carriage_return_and_end_in_a_newline(tmp_path: Path) -> None:

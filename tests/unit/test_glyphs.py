@@ -14,13 +14,12 @@ from textual.widgets._toggle_button import ToggleButton
 
 from feeds.errors import InputError
 from tui import line
-from tui.glyphs import FALLBACK, GLYPHS, choose_glyphs, to_ascii
+from tui.glyphs import FALLBACK, GLYPHS, TO_ASCII, choose_glyphs, to_ascii
 from tui.line import cells, plain
 
 TUI = Path(line.__file__).parent
 SIGNS = "■▲●○◐□◆▸◂↑↓█"
 """Severities, states and places in lines."""
-TABLE = GLYPHS["ascii"].table
 
 strange = st.text(
     st.one_of(
@@ -59,17 +58,17 @@ def test_braille_keeps_the_height_of_its_highest_dot() -> None:
 
 
 def test_the_table_is_one_to_one_in_cells_and_all_ascii() -> None:
-    for code, sign in TABLE.items():
+    for code, sign in TO_ASCII.items():
         assert cell_len(chr(code)) == cells(chr(code)) == 1, hex(code)
         assert len(sign) == 1, hex(code)
         assert sign.isascii(), hex(code)
         assert sign.isprintable(), hex(code)
-    assert not any(chr(code).isascii() for code in TABLE)
-    assert "█▌■".translate(TABLE) == to_ascii("█▌■")
+    assert not any(chr(code).isascii() for code in TO_ASCII)
+    assert "█▌■".translate(TO_ASCII) == to_ascii("█▌■")
 
 
 def test_everything_that_lines_are_drawn_with_has_an_ascii_sign() -> None:
-    assert [glyph for glyph in line.GLYPHS if ord(glyph) not in TABLE] == []
+    assert [glyph for glyph in line.GLYPHS if ord(glyph) not in TO_ASCII] == []
 
 
 def literals(source: str) -> Iterator[str]:
@@ -88,7 +87,7 @@ def test_no_sign_is_drawn_that_ascii_would_turn_into_a_question_mark() -> None:
         if file.name not in ("glyphs.py", "toml.py", "picture.py")
         for text in literals(file.read_text())
         for character in text
-        if not character.isascii() and plain(character) == character and cells(character) == 1 and ord(character) not in TABLE
+        if not character.isascii() and plain(character) == character and cells(character) == 1 and ord(character) not in TO_ASCII
     }
     assert not lost
 
@@ -98,7 +97,7 @@ def test_what_textual_draws_itself_has_an_ascii_sign() -> None:
     drawn |= {*ScrollBarRender.VERTICAL_BARS, *ScrollBarRender.HORIZONTAL_BARS, ScrollBarRender.BLANK_GLYPH}
     drawn |= {ToggleButton.BUTTON_LEFT, ToggleButton.BUTTON_INNER, ToggleButton.BUTTON_RIGHT}
     drawn.add("…•▼▲▶⭘─━│┃╸╺╴╶╵╷╍╏═║└├┗┣╚╠▌▐▔▁╱╲")  # inputs, selects, trees, rules, tabs, notes
-    lost = {character for text in drawn for character in text if not character.isascii() and ord(character) not in TABLE}
+    lost = {character for text in drawn for character in text if not character.isascii() and ord(character) not in TO_ASCII}
     assert not lost
 
 
@@ -143,14 +142,9 @@ def test_what_stands_behind_a_strange_name_is_not_lost(text: str, drawn: str) ->
 # Sets.
 
 
-def test_each_set_has_its_sparkline_and_only_ascii_translates() -> None:
-    assert {name: (each.name, each.spark, each.border) for name, each in GLYPHS.items()} == {
-        "braille": ("braille", "braille", "round"),
-        "block": ("block", "block", "round"),
-        "ascii": ("ascii", "ascii", "ascii"),
-    }
-    assert not GLYPHS["braille"].table
-    assert not GLYPHS["block"].table
+def test_each_set_has_its_sparkline() -> None:
+    assert {name: (each.name, each.spark) for name, each in GLYPHS.items()} == {name: (name, name) for name in GLYPHS}
+    assert list(GLYPHS) == ["braille", "block", "ascii"]
 
 
 @pytest.mark.parametrize(

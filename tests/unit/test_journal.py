@@ -3,11 +3,8 @@
 import errno
 import json
 import os
-import resource
 import stat
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -16,6 +13,7 @@ import pytest
 from analytics.alert import Alert, AlertEvent, AlertKind, AlertState, Leg, Severity
 from feeds.errors import ArbtopError
 from feeds.model import MS, SECOND
+from tests.full_disk import disk_full_at
 from tui import journal as journal_module
 from tui.alert_log import encode_record, read
 from tui.journal import Journal
@@ -55,17 +53,6 @@ def resolve(seq: int, at: int | None = None) -> AlertEvent:
 
 def seqs(directory: Path) -> list[int]:
     return [episode.seq for episode in read(directory)[0]]
-
-
-@contextmanager
-def disk_full_at(size: int) -> Iterator[None]:
-    """No file of this process may grow past `size` bytes: the write that would is short, the next one fails with EFBIG."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_record_can_be_verified_with_json_and_zlib_alone() -> None:

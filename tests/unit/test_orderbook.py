@@ -98,6 +98,19 @@ def test_a_crossing_quote_unpublishes_and_the_next_one_publishes() -> None:
     assert seen(book) == (100.0, 1.0, 100.5, 2.0)
 
 
+@pytest.mark.parametrize("touch_first", [True, False])
+def test_a_quote_over_them_does_not_hide_levels_that_cross(touch_first: bool) -> None:
+    book = book_of([(99.0, 1.0)], [(101.0, 1.0)])
+    if touch_first:
+        book.touch(99.5, 1.0, 100.5, 1.0, 15, 0, NOW)
+    book.apply([(110.0, 1.0)], [], 11, 0, NOW + 5)
+    assert book.touch(99.6, 1.0, 100.4, 1.0, 16, 0, NOW + 6)
+    assert_nothing_readable(book)
+    assert book.crossed_ns == NOW + 5
+    book.apply([(110.0, 0.0)], [], 12, 0, NOW + 7)
+    assert seen(book) == (99.6, 1.0, 100.4, 1.0)
+
+
 def test_an_older_quote_is_ignored() -> None:
     book = book_of([(99.0, 1.0)], [(101.0, 1.0)], seq=10)
     assert not book.touch(98.0, 5.0, 102.0, 5.0, 10, 0, NOW)

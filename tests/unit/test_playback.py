@@ -16,14 +16,15 @@ from analytics.settings import AnalyticsSettings, Arb, Fees
 from analytics.snapshot import View
 from feeds.errors import InputError
 from feeds.model import MS, SECOND, Ns
-from feeds.recording import Header, Recording, RecordingWriter
+from feeds.recording import Closed, Header, Recording, RecordingWriter
 from tests import made
 from tui.alert_log import Record, decode_record, read
 from tui.export import export_bytes
 from tui.journal import Journal
-from tui.playback import SPEEDS, TRIGGERS_KEPT, Playback
+from tui.playback import SPEEDS, Playback
 from tui.report import utc
 from tui.session import Replay
+from tui.triggers import TRIGGERS_KEPT
 
 FREE = AnalyticsSettings(fees=Fees(tier="none"), arb=Arb(5, 3))
 TICK = 20 * MS
@@ -75,6 +76,11 @@ class Screen:
             self.tick(budget=SECOND)
         return self
 
+    def left(self) -> "Screen":
+        """At the end, and the user leaves: what ended the recording is played as well."""
+        self.end().playback.close()
+        return self
+
 
 def state(replay: Replay) -> object:
     """Everything a pass has come to."""
@@ -82,7 +88,7 @@ def state(replay: Replay) -> object:
     return (
         engine.snapshot(View(depth=50, exits=True)),
         list(engine.episodes),
-        dict(replay.alerts),
+        dict(replay.episodes.alerts),
         {stream: (health.frames, health.gaps) for stream, health in replay.player.hub.health.streams.items()},
         replay.player.position,
     )
@@ -131,10 +137,11 @@ def test_no_pattern_of_slices_speeds_and_pauses_changes_a_figure_an_alert_or_a_b
             random.randrange(5), every=random.choice([TICK, 1, 300 * MS, 3 * SECOND]), budget=random.choice([0, MS, 9 * MS])
         )
         playback.engine.snapshot(View(depth=5))
+    playback.close()
     assert state(screen.replay) == state(headless)
     for fmt in ("csv", "jsonl"):
-        assert export_bytes(playback.alerts.values(), fmt) == export_bytes(headless.alerts.values(), fmt)
-    assert len(headless.alerts) > 10
+        assert export_bytes(playback.alerts.values(), fmt) == export_bytes(headless.episodes.alerts.values(), fmt)
+    assert len(headless.episodes.alerts) > 10
 
 
 def test_the_end_of_the_recording_is_told_to_the_engine_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,10 +150,82 @@ def test_the_end_of_the_recording_is_told_to_the_engine_once(path: Path, monkeyp
     screen = Screen(path).end()
     screen.playback.forward()
     screen.tick(5)
+    assert not told, "it is looked at before it ends"
+    screen.left()
+    screen.playback.close()
     assert told == [screen.playback.engine.now_ns]
-    screen.go("start")
-    screen.end()
-    assert len(told) == 2
+
+
+def test_the_last_instant_stands_until_the_user_leaves(path: Path, headless: Replay) -> None:
+    screen = Screen(path).end()
+    for way in ((), ("-3", "end"), ("start", "end")):
+        for text in way:
+            screen.go(text)
+        assert screen.playback.status.finished
+        seen = screen.playback.engine.snapshot(View())
+        assert not [market.refused for market in seen.markets if market.refused]
+        assert all(market.bid is not None for market in seen.markets)
+    screen.playback.close()
+    assert {market.refused for market in screen.playback.engine.snapshot(View()).markets} == {"shutdown"}
+    assert state(screen.replay) == state(headless)
+
+
+def test_a_close_that_is_not_the_end_is_played(tmp_path: Path) -> None:
+    start = 1_790_000_000 * SECOND
+    for code, left in ((0, 2), (1006, 0)):
+        writer = RecordingWriter(tmp_path / f"{code}", Header(start_wall_ns=start, source="made"), list)
+        kinds = ("i", "c", "i", "c", "c")
+        for at, kind in enumerate(kinds):
+            closed = msgspec.json.encode(Closed(code, "gone"))
+            writer.write(start + at, kind, "-" if kind == "i" else "one", b"[]" if kind == "i" else closed)
+        writer.close()
+        screen = Screen(tmp_path / f"{code}").end()
+        assert screen.replay.player.position == len(kinds) - left
+        screen.playback.close()
+        assert screen.replay.player.position == len(kinds)
+
+
+def hurried(screen: Screen) -> bool:
+    return screen.playback.hurried
+
+
+@pytest.mark.parametrize("speed", [100.0, inf])
+def test_a_speed_that_is_not_reached_says_what_is(path: Path, speed: float) -> None:
+    screen = Screen(path, speed, cost=MS)
+    screen.tick(4, budget=0)
+    assert screen.playback.status.reached is None, "too short to tell"
+    screen.tick(60, budget=0)
+    status = screen.playback.status
+    assert hurried(screen)
+    assert status.reached is not None
+    assert 0.0 < status.reached < 50.0
+    screen.playback.toggle()
+    screen.tick()
+    assert not hurried(screen)
+    assert screen.playback.status.reached is None
+
+
+def test_what_keeps_up_takes_little_of_the_loop_and_a_way_takes_much(path: Path) -> None:
+    screen = Screen(path, 5.0)
+    screen.tick(60)
+    assert not hurried(screen)
+    assert screen.playback.status.reached is None
+    screen.playback.goto("end")
+    assert hurried(screen)
+    screen.arrive()
+    assert not hurried(screen)
+
+
+def test_on_a_way_forward_the_alerts_of_where_it_began_stay_alone(path: Path) -> None:
+    screen = Screen(path, cost=MS)
+    screen.go("+1")
+    before = dict(screen.playback.alerts)
+    screen.playback.goto("end")
+    screen.tick(20, budget=20 * MS)
+    while screen.playback.busy:
+        assert dict(screen.playback.alerts) == before
+        screen.tick(10, budget=20 * MS)
+    assert len(screen.playback.alerts) > len(before)
 
 
 # -- pace ----------------------------------------------------------------------------------------------------------------------
@@ -339,7 +418,7 @@ def test_a_way_back_and_forth_comes_to_what_an_uninterrupted_replay_has_there(pa
     assert abs(there - at) < MS
     assert state(screen.replay) == state(straight(path, there))
     assert screen.playback.status.exact
-    screen.end()
+    screen.left()
     whole = Replay(Recording(path), FREE)
     whole.run(inf)
     assert state(screen.replay) == state(whole)
@@ -349,7 +428,7 @@ def test_each_way_to_write_a_time_means_what_it_says(path: Path, headless: Repla
     screen = Screen(path)
     playback = screen.playback
     start, end = playback.start_ns, playback.end_ns
-    opened = headless.alerts[12].opened_ns
+    opened = headless.episodes.alerts[12].opened_ns
     screen.go("end")
     for text, expected in {
         "start": start,
@@ -522,9 +601,9 @@ def test_each_alert_keeps_the_books_of_its_legs_at_its_trigger(path: Path) -> No
 
 def test_only_the_newest_triggers_are_kept(path: Path, headless: Replay) -> None:
     screen = Screen(path)
-    fired = headless.alerts[1]
+    fired = headless.episodes.alerts[1]
     for seq in range(1, TRIGGERS_KEPT + 3):
-        screen.replay.heard(event(fired, seq))
+        screen.replay.episodes.heard(event(fired, seq))
     assert list(screen.playback.triggers) == list(range(3, TRIGGERS_KEPT + 3))
 
 
@@ -544,7 +623,7 @@ def test_an_acknowledged_episode_stays_so_to_its_end_and_through_a_way_back(path
     acked = playback.ack(seq)
     assert acked is not None
     assert acked.acked_ns == playback.status.now_ns
-    screen.end()
+    screen.left()
     ended = playback.alerts[seq]
     assert (ended.state, ended.acked_ns) == (AlertState.RESOLVED, acked.acked_ns)
     screen.go("start")
@@ -570,7 +649,7 @@ def test_an_episode_that_its_rule_has_forgotten_can_still_be_acknowledged(path: 
 def test_what_is_muted_runs_out_in_recorded_time_and_goes_on_making_episodes(path: Path, headless: Replay) -> None:
     screen = Screen(path)
     playback = screen.playback
-    one, other = ("route", headless.alerts[1].scope), ("route", headless.alerts[2].scope)
+    one, other = ("route", headless.episodes.alerts[1].scope), ("route", headless.episodes.alerts[2].scope)
     playback.mute(*one, for_ns=5 * SECOND)
     playback.mute(*other)
     assert playback.muted.keys() == {one, other}
@@ -583,14 +662,14 @@ def test_what_is_muted_runs_out_in_recorded_time_and_goes_on_making_episodes(pat
     assert playback.version > version
     playback.unmute(*other)
     assert not playback.muted
-    screen.end()
-    assert export_bytes(playback.alerts.values(), "csv") == export_bytes(headless.alerts.values(), "csv")
+    screen.left()
+    assert export_bytes(playback.alerts.values(), "csv") == export_bytes(headless.episodes.alerts.values(), "csv")
 
 
 def test_the_log_has_each_episode_once_with_its_marks_however_often_it_was_played(
     tmp_path: Path, path: Path, headless: Replay
 ) -> None:
-    earlier = len(headless.alerts)
+    earlier = len(headless.episodes.alerts)
     with Journal(tmp_path) as journal:
         Replay(Recording(path), FREE, DEFAULT_RULES, journal).run(inf)
     with Journal(tmp_path) as journal:
@@ -621,16 +700,16 @@ def test_a_mute_and_its_end_are_logged_with_the_newest_episode_of_the_rule(tmp_p
     with Journal(tmp_path) as journal:
         replay = Replay(Recording(path), FREE, DEFAULT_RULES, journal)
         replay.run(inf)
-        last = replay.alerts[max(replay.alerts)]
+        last = replay.episodes.alerts[max(replay.episodes.alerts)]
         for until_ns in (9 * SECOND, 0):
             if until_ns:
-                replay.mute(last.rule, last.scope, until_ns, SECOND)
+                replay.episodes.mute(last.rule, last.scope, until_ns, SECOND)
             else:
-                replay.unmute(last.rule, last.scope, 2 * SECOND)
+                replay.episodes.unmute(last.rule, last.scope, 2 * SECOND)
             record = decode_record(journal.file.read_bytes().splitlines()[-1])
             assert isinstance(record, Record)
             assert (record.kind, record.seq, record.payload.muted_until_ns) == (AlertKind.MUTE, last.seq, until_ns)
         size = journal.file.stat().st_size
-        replay.unmute(last.rule, last.scope, 3 * SECOND)
-        replay.mute("route", "nothing of this name", 9 * SECOND, 3 * SECOND)
+        replay.episodes.unmute(last.rule, last.scope, 3 * SECOND)
+        replay.episodes.mute("route", "nothing of this name", 9 * SECOND, 3 * SECOND)
         assert journal.file.stat().st_size == size

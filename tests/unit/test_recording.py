@@ -3,10 +3,8 @@
 import base64
 import gzip
 import os
-import resource
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -30,6 +28,7 @@ from feeds.recording import (
     encode,
 )
 from feeds.venue import Checkpoint
+from tests.full_disk import disk_full_at
 
 START = 1_723_161_253_937_085_768
 DAY = 86_400 * SECOND
@@ -688,19 +687,9 @@ def test_a_hostile_file_name_does_not_reach_the_terminal(tmp_path: Path) -> None
     assert "\x1b" not in str(caught.value)
 
 
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_a_full_disk_is_a_state_and_leaves_whole_lines(tmp_path: Path) -> None:
     writer = RecordingWriter(tmp_path / "rec", HEADER)
-    with file_size_limit(3_000):
+    with disk_full_at(3_000):
         for number in range(200):
             writer.frame(frame(number).recv_ns, "a", frame(number).payload)
             writer.flush()
@@ -720,7 +709,7 @@ def test_a_disk_too_full_to_compress_keeps_the_plain_segment(tmp_path: Path) -> 
     for record in records:
         writer.frame(record.recv_ns, record.conn, record.payload)
     writer.flush()
-    with file_size_limit(3_000):
+    with disk_full_at(3_000):
         writer.close()
     assert [path.name for path in (tmp_path / "rec").iterdir()] == ["000001.log"]
     assert read(tmp_path / "rec") == (records, [])

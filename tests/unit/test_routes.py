@@ -13,9 +13,11 @@ from msgspec import structs
 from analytics.alert import AlertEvent
 from analytics.alerts import DEFAULT_RULES, Metric, Rule
 from analytics.engine import Engine
-from analytics.fitness import LEG_GUARDS
+from analytics.fitness import LEG_GUARDS, MarkJumps
 from analytics.routes import Axis, Route, RouteKind
 from analytics.settings import AnalyticsSettings, Arb, Fees, Guards, Size
+from analytics.snapshot import RouteView, View
+from analytics.spread import Quote
 from analytics.tracker import RouteQuote
 from feeds.health import LegHealth, Pulse
 from feeds.model import (
@@ -63,6 +65,7 @@ def made(venue: str, quote: str = "USDT", kind: Kind = Kind.SPOT, contract: Cont
 BIN_SPOT, BYB_SPOT, OKX_SPOT = made("BINANCE"), made("BYBIT"), made("OKX")
 BIN_PERP, BYB_PERP = made("BINANCE", kind=Kind.PERP), made("BYBIT", kind=Kind.PERP)
 BIN_COIN = made("BINANCE", "USD", Kind.PERP, Contract.INVERSE)
+BYB_FUT = structs.replace(made("BYBIT", kind=Kind.FUTURE), id="BYBIT:BTC/USDT:USDT-261225")
 
 
 @dataclass
@@ -110,6 +113,12 @@ class Floor:
     def mark(self, instrument: Instrument, price: float) -> None:
         self.engine.on_metric(instrument, Mark(price, 0), self.now)
 
+    def marks(self, **prices: float) -> None:
+        """A mark, and an index with it, of each instrument by the name it has in this file."""
+        for name, price in prices.items():
+            self.mark(NAMED[name], price)
+            self.index(NAMED[name], 100_000.0)
+
     def tick(self, count: int = 1, pulse: bool = True) -> None:
         """Boundaries: the first at `now`, the time after the last. Pulses keep coming unless told otherwise."""
         for _ in range(count):
@@ -130,6 +139,13 @@ class Floor:
     def told(self, metric: str) -> list[str]:
         return [str(event.kind) for event in self.events if event.alert.rule == metric]
 
+    def seen(self, buy: Instrument, sell: Instrument) -> RouteView:
+        (found,) = self.engine.snapshot(View(routes=(f"{buy.id} > {sell.id}",))).routes
+        return found
+
+
+NAMED: Mapping[str, Instrument] = {"bin_perp": BIN_PERP, "byb_perp": BYB_PERP, "byb_fut": BYB_FUT, "bin_coin": BIN_COIN}
+
 
 def two(buy: Instrument = BIN_SPOT, sell: Instrument = BYB_SPOT, **more: object) -> Floor:
     """Buy at 100,000, sell at 100,500: 50 bp."""
@@ -143,8 +159,8 @@ def two(buy: Instrument = BIN_SPOT, sell: Instrument = BYB_SPOT, **more: object)
     ("buy", "sell", "fees", "kind"),
     [
         (BIN_SPOT, BIN_PERP, 30.0, RouteKind.CONVERGENCE),  # 2 * (10 + 5)
-        (BIN_PERP, made("OKX", kind=Kind.PERP), 20.0, RouteKind.UNSPLIT),  # 2 * (5 + 5), no marks yet
-        (BIN_PERP, BYB_PERP, 21.0, RouteKind.UNSPLIT),
+        (BIN_PERP, made("OKX", kind=Kind.PERP), 20.0, RouteKind.CONVERGENCE),  # 2 * (5 + 5)
+        (BIN_PERP, BYB_PERP, 21.0, RouteKind.CONVERGENCE),
         (BIN_SPOT, BYB_SPOT, 20.0, RouteKind.LOCKED),  # two fees of 10
         (OKX_SPOT, BYB_PERP, 31.0, RouteKind.CONVERGENCE),
         (BIN_SPOT, made("BINANCE", kind=Kind.FUTURE), 30.0, RouteKind.CONVERGENCE),
@@ -154,6 +170,11 @@ def test_what_must_be_unwound_pays_four_fees(buy: Instrument, sell: Instrument, 
     floor = two(buy, sell)
     route, found = floor.route(buy, sell), floor.judged(buy, sell)
     assert route.fees_bps == pytest.approx(fees)
+    assert route.kind(floor.now) is (RouteKind.LOCKED if kind is RouteKind.LOCKED else RouteKind.UNSPLIT)  # no marks yet
+    for leg in (buy, sell):
+        if leg.kind is not Kind.SPOT:
+            floor.mark(leg, 100_000.0)
+            floor.index(leg, 100_000.0)
     assert route.kind(floor.now) is kind
     assert found.in_bps == pytest.approx(50.0)
     assert found.edge_bps == pytest.approx(50.0 - fees)
@@ -441,30 +462,245 @@ def test_refusals_of_an_edge_worth_opening_are_counted_by_reason_with_the_last_e
     assert quiet.refusals == {}
 
 
-def test_two_derivatives_without_marks_are_tracked_but_never_told() -> None:
-    floor = two(BIN_PERP, BYB_PERP)
+# -- standing or fresh ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("buy", [BIN_PERP, BIN_SPOT], ids=["derivatives", "spot"])
+def test_a_derivative_without_a_mark_is_tracked_but_never_told(buy: Instrument) -> None:
+    floor = two(buy, BYB_PERP)
+    if buy is BIN_PERP:
+        floor.marks(bin_perp=100_000.0)
     floor.tick(5)
-    route = floor.route(BIN_PERP, BYB_PERP)
-    assert route.tracker.open
-    assert floor.told("route") == []
-    floor.fall(BIN_PERP, "gap")
+    assert floor.route(buy, BYB_PERP).tracker.open
+    view = floor.seen(buy, BYB_PERP)
+    assert (view.kind, view.refused, view.fresh_bps) == ("UNSPLIT", "no mark", None)
+    floor.fall(buy, "gap")
     floor.tick()
     assert [(e.kind, e.reason) for e in floor.engine.episodes] == [("UNSPLIT", "state")]
     assert floor.told("route") == []
 
 
-def test_two_derivatives_with_fresh_marks_are_told_until_a_mark_is_old() -> None:
-    floor = two(BIN_PERP, BYB_PERP)
-    for perp in (BIN_PERP, BYB_PERP):
-        floor.mark(perp, 100_000.0)
-        floor.index(perp, 100_000.0)
+@pytest.mark.parametrize("buy", [BIN_PERP, BIN_SPOT], ids=["derivatives", "spot"])
+def test_an_episode_is_told_until_a_mark_is_old(buy: Instrument) -> None:
+    floor = two(buy, BYB_PERP)
+    floor.marks(**({"bin_perp": 100_000.0} if buy is BIN_PERP else {}), byb_perp=100_000.0)
     floor.tick(2)
     assert floor.told("route") == ["FIRE"]
-    floor.now = T0 + 10 * SECOND + STEP
+    floor.now = T0 + 10 * SECOND
+    floor.tick()
+    assert floor.told("route") == ["FIRE"]
     floor.tick()
     assert floor.told("route") == ["FIRE", "RESOLVE"]
     assert floor.events[-1].alert.quality == "unsplit"
-    assert floor.route(BIN_PERP, BYB_PERP).tracker.open
+    assert [(e.kind, e.reason, e.closed_ns) for e in floor.engine.episodes] == [
+        ("CONVERGENCE", "unsplit", T0 + 10 * SECOND + STEP)
+    ]
+    floor.write(BYB_PERP, 100_500.0, 100_510.0)
+    floor.tick()
+    assert floor.route(buy, BYB_PERP).tracker.open  # as what it is now: unsplit, and not told
+    assert floor.seen(buy, BYB_PERP).refused == "stale mark"
+    floor.marks(**({"bin_perp": 100_000.0} if buy is BIN_PERP else {}), byb_perp=100_000.0)
+    floor.tick()
+    assert [(e.kind, e.reason) for e in floor.engine.episodes][1:] == [("UNSPLIT", "split")]
+    floor.write(BYB_PERP, 100_500.0, 100_510.0)
+    floor.tick()
+    assert floor.told("route") == ["FIRE", "RESOLVE", "FIRE"]
+
+
+@pytest.mark.parametrize(("apart_ms", "reason"), [(3_000, ""), (3_001, "stale mark")])
+def test_mark_and_index_must_be_of_one_time(apart_ms: int, reason: str) -> None:
+    floor = two(BIN_SPOT, BYB_PERP)
+    floor.mark(BYB_PERP, 100_000.0)
+    floor.now += apart_ms * MS
+    floor.index(BYB_PERP, 100_000.0)
+    assert floor.route(BIN_SPOT, BYB_PERP).unsplit(floor.now) == reason
+
+
+def test_a_mark_of_nothing_splits_nothing() -> None:
+    floor = two(BIN_SPOT, BYB_PERP)
+    floor.marks(byb_perp=0.0)
+    assert floor.route(BIN_SPOT, BYB_PERP).unsplit(floor.now) == "no mark"
+    assert isnan(floor.judged(BIN_SPOT, BYB_PERP).fresh_bps)
+
+
+def test_the_fresh_edge_is_what_is_left_if_each_leg_comes_back_to_its_mark() -> None:
+    floor = Floor((BIN_PERP, BYB_PERP))
+    floor.write(BIN_PERP, 99_890.0, 99_900.0)
+    floor.write(BYB_PERP, 100_500.0, 100_510.0)
+    floor.marks(bin_perp=100_000.0, byb_perp=100_400.0)
+    found = floor.judged(BIN_PERP, BYB_PERP)
+    assert found.fresh_bps == pytest.approx((100_500 / 100_400 / (99_900 / 100_000) - 1) * 1e4 - 21.0)
+    assert found.fresh_bps == pytest.approx(20.0 - 21.0, abs=0.1)
+    assert found.edge_bps == pytest.approx(60.06 - 21.0, abs=0.01)
+    assert found.gate_bps == found.fresh_bps
+
+
+def test_a_spot_is_its_own_mark_and_standing_apart_alone_makes_nothing_fresh() -> None:
+    floor = Floor((BIN_SPOT, BIN_PERP))
+    floor.write(BIN_SPOT, 99_480.0, 99_500.0)
+    floor.write(BIN_PERP, 100_100.0, 100_110.0)
+    floor.marks(bin_perp=100_000.0)
+    found = floor.judged(BIN_SPOT, BIN_PERP)
+    assert found.fresh_bps == pytest.approx((100_100 / 100_000 / (99_500 / 99_490) - 1) * 1e4 - 30.0)
+    floor.tick(5)
+    assert floor.seen(BIN_SPOT, BIN_PERP).kind == "STANDING BASIS"
+
+
+def test_between_spots_nothing_is_split() -> None:
+    floor = two()
+    assert isnan(floor.judged(BIN_SPOT, BYB_SPOT).fresh_bps)
+    assert floor.route(BIN_SPOT, BYB_SPOT).unsplit(floor.now) == ""
+    floor.tick()
+    assert floor.told("route") == ["FIRE"]
+    assert floor.seen(BIN_SPOT, BYB_SPOT).kind == "LOCKED"
+
+
+def test_a_fresh_edge_pays_the_way_out_as_well() -> None:
+    """16 bp fresh: more than one fee a leg (10.5) and the threshold, less than the four that it takes to get out again."""
+    floor = Floor((BIN_PERP, BYB_FUT))
+    floor.write(BIN_PERP, 99_990.0, 100_000.0)
+    floor.write(BYB_FUT, 100_640.0, 100_650.0)
+    floor.marks(bin_perp=100_000.0, byb_fut=100_480.0)
+    floor.tick(10)
+    assert floor.judged(BIN_PERP, BYB_FUT).fresh_bps == pytest.approx(15.9 - 21.0, abs=0.1)
+    assert floor.told("route") == []
+
+
+def carry(floor: Floor, seconds: float, future: float = 100_485.0) -> None:
+    """A dated future 48 bp over a perp, its mark at 100,480: both told each second, both books each boundary."""
+    for _ in range(round(seconds * 10)):
+        if floor.now % SECOND == 0:
+            floor.marks(bin_perp=99_995.0, byb_fut=100_480.0)
+        floor.write(BIN_PERP, 99_990.0, 100_000.0)
+        floor.write(BYB_FUT, future - 5.0, future + 5.0)
+        floor.tick()
+
+
+def test_a_carry_that_stands_is_never_an_episode() -> None:
+    floor = Floor((BIN_PERP, BYB_FUT), AnalyticsSettings(size=SMALL))
+    carry(floor, 60.0)
+    route = floor.route(BIN_PERP, BYB_FUT)
+    assert not floor.engine.episodes
+    assert not route.tracker.open
+    assert floor.told("route") == []
+    view = floor.seen(BIN_PERP, BYB_FUT)
+    assert (view.kind, view.refused) == ("STANDING BASIS", "")
+    assert view.edge_bps == pytest.approx(27.0)
+    assert view.fresh_bps == pytest.approx(-21.5, abs=0.1)
+    assert route.refusals == {"standing": 600}
+    assert floor.seen(BYB_FUT, BIN_PERP).kind == "CONVERGENCE"  # it pays nothing, so there is nothing to call standing
+
+
+def test_without_the_gate_a_carry_that_stands_is_alerted_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RouteQuote, "gate_bps", property(lambda quote: quote.edge_bps))
+    floor = Floor((BIN_PERP, BYB_FUT), AnalyticsSettings(size=SMALL))
+    carry(floor, 10.0)
+    assert floor.told("route") == ["FIRE"]
+    assert floor.route(BIN_PERP, BYB_FUT).tracker.open
+
+
+@pytest.mark.parametrize("spot", [False, True], ids=["derivatives", "spot"])
+def test_a_sudden_move_opens_and_closes_when_the_mark_has_followed(spot: bool) -> None:
+    buy = BIN_SPOT if spot else BIN_PERP
+    floor = Floor((buy, BYB_FUT), AnalyticsSettings(size=SMALL))
+    standing, fees = 100_000.0, 31.0 if spot else 21.0
+    fell: Ns = 0
+    for step in range(400):
+        at = step / 10
+        price = standing * (1.0048 if at >= 10 else 1.0)
+        mark = standing * (1 + 0.0048 * min(max(at // 1 - 10, 0.0), 10.0) / 10)  # in ten seconds it is there
+        if floor.now % SECOND == 0:
+            floor.marks(**({} if spot else {"bin_perp": standing}), byb_fut=mark)
+        floor.write(buy, standing - 0.5, standing + 0.5)
+        floor.write(BYB_FUT, price - 0.5, price + 0.5)
+        if not fell and at >= 10 and (price - 0.5) / mark / (1.000005) * 1e4 - 1e4 - fees < 0:
+            fell = floor.now
+        floor.tick()
+    (episode,) = floor.engine.episodes
+    assert (episode.kind, episode.reason) == ("CONVERGENCE", "fresh_edge_collapsed")
+    assert episode.opened_ns == T0 + 10 * SECOND + 2 * STEP  # the dwell
+    assert episode.closed_ns == fell > T0 + 12 * SECOND
+    assert [kind for kind in floor.told("route") if kind != "PEAK"] == ["FIRE", "RESOLVE"]
+    assert floor.events[-1].alert.quality == "fresh_edge_collapsed"
+    assert floor.seen(buy, BYB_FUT).kind == "STANDING BASIS"
+
+
+def test_an_open_episode_is_no_standing_basis_while_its_fresh_edge_is_above_close() -> None:
+    floor = Floor((BIN_PERP, BYB_FUT))
+    floor.marks(bin_perp=100_000.0, byb_fut=100_000.0)
+    for mark in (100_000.0, 100_030.0):
+        floor.marks(byb_fut=mark)
+        floor.write(BIN_PERP, 99_990.0, 100_000.0)
+        floor.write(BYB_FUT, 100_250.0, 100_260.0)
+        floor.tick()
+    view = floor.seen(BIN_PERP, BYB_FUT)
+    assert view.edge_bps == pytest.approx(4.0)
+    assert view.fresh_bps == pytest.approx(1.0, abs=0.1)
+    assert (view.kind, floor.route(BIN_PERP, BYB_FUT).refusals) == ("CONVERGENCE", {})
+    assert floor.told("route") == ["FIRE"]
+
+
+def test_a_mark_that_jumps_is_no_measure_until_it_is_told_again() -> None:
+    """A venue's mark leaps while its price stands still: what would look fresh is the mark's doing."""
+    floor = Floor((BIN_PERP, BYB_FUT))
+    carry(floor, 1.0)
+    floor.marks(bin_perp=99_995.0, byb_fut=100_000.0)
+    assert floor.judged(BIN_PERP, BYB_FUT).edge_bps > 3.0
+    floor.tick(3)
+    view = floor.seen(BIN_PERP, BYB_FUT)
+    assert (view.kind, view.refused) == ("UNSPLIT", "mark jump")
+    floor.marks(byb_fut=100_000.0)  # 300 ms later the same once more is no second opinion
+    floor.tick(2)
+    assert floor.seen(BIN_PERP, BYB_FUT).refused == "mark jump"
+    assert floor.told("route") == []
+    floor.marks(byb_fut=100_001.0)
+    carry(floor, 0.1)
+    assert floor.seen(BIN_PERP, BYB_FUT).kind == "CONVERGENCE"
+    assert floor.told("route") == ["FIRE"]
+
+
+def test_ten_basis_points_are_no_jump_and_a_first_mark_is_none() -> None:
+    jumps = MarkJumps()
+    for before, price, jumped in ((None, 100_000.0, False), (100_000.0, 100_100.0, False), (100_000.0, 100_100.1, True)):
+        jumps.note("a", Quote(before, T0) if before is not None else None, price, T0)
+        assert ("a" in jumps) is jumped
+    assert "b" not in jumps
+    jumps.note("b", Quote(100.0, T0), 100.0, T0 + SECOND)
+    assert "a" in jumps
+    jumps.note("a", Quote(100_100.1, T0), 99_000.0, T0 + SECOND)
+    jumps.note("a", Quote(99_000.0, T0), 99_000.0, T0 + SECOND + 499 * MS)
+    assert "a" in jumps
+    jumps.note("a", Quote(99_000.0, T0), 99_000.0, T0 + SECOND + 500 * MS)
+    assert "a" not in jumps
+
+
+def test_a_jump_is_forgotten_with_the_connection_that_told_it() -> None:
+    floor = two(BIN_SPOT, BYB_PERP)
+    floor.marks(byb_perp=100_000.0)
+    floor.marks(byb_perp=100_200.0)
+    route = floor.route(BIN_SPOT, BYB_PERP)
+    assert route.unsplit(floor.now) == "mark jump"
+    floor.engine.on_status(Stream(BYB_PERP.id, Channel.TICKER), Status(LinkState.DOWN, BookState.EMPTY, "link"), floor.now)
+    assert route.unsplit(floor.now) == "no mark"
+    floor.marks(byb_perp=100_400.0)
+    assert route.unsplit(floor.now) == ""
+    floor.marks(byb_perp=100_600.0)
+    floor.watch(structs.replace(BYB_PERP, tick=0.01))
+    floor.marks(byb_perp=100_600.0)
+    assert floor.route(BIN_SPOT, BYB_PERP).unsplit(floor.now) == ""
+
+
+def test_the_view_at_another_size_has_the_fresh_edge_of_that_size() -> None:
+    floor = Floor((BIN_PERP, BYB_FUT))
+    floor.write(BIN_PERP, 99_990.0, 100_000.0)
+    floor.write(BYB_FUT, 100_480.0, 100_490.0, 0.01, (130.0, 1e6))
+    floor.marks(bin_perp=99_995.0, byb_fut=100_340.0)
+    floor.tick()
+    name = f"{BIN_PERP.id} > {BYB_FUT.id}"
+    views = {size: floor.engine.snapshot(View(routes=(name,), size_usd=size)).routes[0] for size in (0.0, 10_000.0)}
+    assert views[10_000.0].kind == "STANDING BASIS"
+    assert views[0.0].fresh_bps == pytest.approx(14.0 - 0.5 - 21.0, abs=0.1)
+    assert views[10_000.0].fresh_bps == pytest.approx(2.3 - 0.5 - 21.0, abs=0.1)
 
 
 # -- what must not change anything ------------------------------------------------------------------------------------------
@@ -533,6 +769,8 @@ def random_market(seed: int, kind: type[Route], instruments: tuple[Instrument, .
                 floor.books[instrument.id].leg.late_ns = float(rng.choice([0.0, 200.0])) * MS
             elif draw < 0.75 and instrument.kind is Kind.PERP:
                 floor.index(instrument, 1_000.0 + float(rng.integers(-4, 5)) * 0.1)
+                if draw < 0.73:
+                    floor.mark(instrument, 1_000.0 + float(rng.integers(-6, 7)) * 0.1)
         floor.now += int(rng.integers(1, 99)) * MS if step % 3 else 0
         floor.now = -(-floor.now // STEP) * STEP
         floor.tick()
@@ -558,8 +796,16 @@ def test_looking_only_where_it_matters_hides_no_episode(seed: int, coin: bool) -
 
 
 def test_the_random_market_has_episodes_to_hide() -> None:
-    closed = [e for seed in range(20) for e in random_market(seed, Route, (BIN_SPOT, BIN_PERP, BIN_COIN)).engine.episodes]
+    closed = [e for seed in range(40) for e in random_market(seed, Route, (BIN_SPOT, BIN_PERP, BIN_COIN)).engine.episodes]
     assert len(closed) > 20
-    assert {e.reason for e in closed} >= {"edge_collapsed", "state", "late", "shutdown"}
+    assert {e.reason for e in closed} >= {
+        "edge_collapsed",
+        "fresh_edge_collapsed",
+        "split",
+        "unsplit",
+        "state",
+        "late",
+        "shutdown",
+    }
     assert any(BIN_COIN.id in e.route for e in closed)
     assert Metric.ROUTE in {rule.metric for rule in DEFAULT_RULES}

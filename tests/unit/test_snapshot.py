@@ -83,6 +83,41 @@ def test_the_sample_count_of_a_z_score_is_told() -> None:
     assert market(floor, BIN_PERP).mark_index_n == 8
 
 
+# -- of the moment ----------------------------------------------------------------------------------------------------------
+
+
+def test_depth_and_basis_are_those_of_the_books_that_stand_beside_them() -> None:
+    floor = two(BIN_SPOT, BIN_PERP, settings=WARM)
+    marked(floor, 6)
+    before = seen(floor).pairs[0]
+    floor.write(BIN_PERP, 100_999.0, 101_001.0, 2.0, (3.0, 5.0))
+    view, pair = market(floor, BIN_PERP), seen(floor).pairs[0]
+    assert view.depth_quote["1"] == pytest.approx((2 * 100_999.0 + 5 * 100_996.0, 2 * 101_001.0 + 5 * 101_004.0))
+    spot = market(floor, BIN_SPOT)
+    assert view.mid is not None
+    assert spot.mid is not None
+    assert pair.basis_bps == pytest.approx((view.mid - spot.mid) / spot.mid * 1e4)
+    assert pair.basis_bps != before.basis_bps
+    assert (pair.z, pair.n) == (before.z, before.n), "the z-score is of the last sample"
+
+
+def test_neither_depth_nor_basis_is_told_of_a_book_that_may_not_be_believed() -> None:
+    floor = two(BIN_SPOT, BIN_PERP, settings=WARM)
+    marked(floor, 6)
+    assert market(floor, BIN_PERP).depth_quote
+    floor.fall(BIN_PERP, "gap")
+    assert market(floor, BIN_PERP).depth_quote == {}
+    pair = seen(floor).pairs[0]
+    assert pair.basis_bps is pair.z is None
+
+
+def test_what_no_axis_has_ever_compared_is_not_close_to_money() -> None:
+    floor = Floor((BIN_SPOT, BYB_SPOT, BIN_COIN))
+    floor.tick()
+    assert len(floor.engine.routes) == 6
+    assert set(floor.engine.nearest_routes(10)) == {f"{BIN_SPOT.id} > {BYB_SPOT.id}", f"{BYB_SPOT.id} > {BIN_SPOT.id}"}
+
+
 # -- history ----------------------------------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """A route's episodes: when they open and close, and what they remember (analytics 8.7)."""
 
 from collections.abc import Sequence
-from math import isnan
+from math import isnan, nan
 
 import pytest
 
@@ -14,14 +14,19 @@ GUARDS = Guards(dwell_ms=300, updates=3)
 ARB = Arb(open_bp=3.0, close_bp=0.0, close_hold_ms=500)
 
 
-def quoted(edge: float) -> RouteQuote:
-    return RouteQuote(100.0, 100.0 * (1 + edge / 1e4), 1.0, edge + 30.0, 30.0, edge)
+def quoted(edge: float, fresh: float = nan) -> RouteQuote:
+    return RouteQuote(100.0, 100.0 * (1 + edge / 1e4), 1.0, edge + 30.0, 30.0, edge, fresh)
+
+
+Split = tuple[float, float]
+"""An edge and its fresh part."""
 
 
 def run(
-    edges: Sequence[float | str], guards: Guards = GUARDS, arb: Arb = ARB, between: dict[int, float] | None = None
+    edges: Sequence[float | str | Split], guards: Guards = GUARDS, arb: Arb = ARB, between: dict[int, float] | None = None
 ) -> tuple[list[Episode], list[Episode], Tracker]:
-    """Boundaries 100 ms apart from T0: an edge, or the reason of a refusal; `between` maps ms to edges seen between two."""
+    """Boundaries 100 ms apart from T0: an edge, one with its fresh part, or the reason of a refusal; `between` maps ms to edges
+    seen between two. Without a fresh part the class is UNSPLIT."""
     tracker = Tracker("a > b", arb, guards)
     opened: list[Episode] = []
     closed: list[Episode] = []
@@ -31,7 +36,12 @@ def run(
             if 100 * (at - 1) < ms < 100 * at:
                 tracker.observe(T0 + ms * MS, quoted(between[ms]))
         now = T0 + at * 100 * MS
-        found = tracker.refuse(now, edge) if isinstance(edge, str) else tracker.step(now, quoted(edge), "CONVERGENCE", True)
+        if isinstance(edge, str):
+            found = tracker.refuse(now, edge)
+        elif isinstance(edge, tuple):
+            found = tracker.step(now, quoted(*edge), "CONVERGENCE", True)
+        else:
+            found = tracker.step(now, quoted(edge), "UNSPLIT", True)
         if found is not None:
             (closed if found.closed_ns else opened).append(found)
     return opened, closed, tracker
@@ -146,3 +156,50 @@ def test_an_episode_of_one_boundary_has_the_mean_of_its_opening() -> None:
     opened, closed, _ = run([4.0, 4.0, 4.0, "stale"])
     assert opened[0].mean_edge_bps == closed[0].mean_edge_bps == 4.0
     assert not isnan(closed[0].peak.edge_bps)
+
+
+# -- with a fresh part ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("low", [(2.9, 9.0), (9.0, 2.9), (9.0, -50.0)])
+def test_both_edges_must_stand_at_open_for_all_of_the_dwell(low: Split) -> None:
+    assert run([low] * 20)[0] == []
+    opened, _, _ = run([(9.0, 3.0), (3.0, 9.0), low, (9.0, 9.0), (3.0, 3.0), (9.0, 9.0)])
+    assert [ms(e.opened_ns) for e in opened] == [500]
+
+
+def test_what_fell_first_is_the_reason_of_the_end() -> None:
+    for fallen, reason in (
+        ((9.0, -0.1), "fresh_edge_collapsed"),
+        ((-0.1, 9.0), "edge_collapsed"),
+        ((-0.1, -0.1), "edge_collapsed"),
+    ):
+        _, closed, tracker = run([*[(9.0, 9.0)] * 4, fallen, *[(-5.0, -5.0)] * 6])
+        assert [(ms(e.closed_ns), e.reason) for e in closed] == [(400, reason)]
+        assert tracker.idle
+
+
+def test_a_fresh_edge_that_flickers_shorter_than_the_hold_does_not_end_it() -> None:
+    opened, closed, tracker = run([*[(9.0, 9.0)] * 3, *[(9.0, -1.0)] * 5, (9.0, 0.0), *[(9.0, -1.0)] * 5, (9.0, 2.0)])
+    assert (len(opened), closed) == (1, [])
+    assert tracker.open
+
+
+def test_peak_and_mean_are_of_the_edge_that_is_earned() -> None:
+    _, closed, _ = run([*[(9.0, 4.0)] * 3, (11.0, 5.0), (9.0, 4.0), "stale"])
+    assert (closed[0].peak.edge_bps, closed[0].peak.fresh_bps) == (11.0, 5.0)
+    assert closed[0].mean_edge_bps == pytest.approx((9 + 11) / 2)
+
+
+def test_an_episode_is_of_one_class() -> None:
+    opened, closed, _ = run([*[9.0] * 4, *[(9.0, 9.0)] * 6, *[9.0] * 6])
+    assert [(e.kind, ms(e.opened_ns)) for e in opened] == [("UNSPLIT", 200), ("CONVERGENCE", 700), ("UNSPLIT", 1_300)]
+    assert [(e.kind, ms(e.closed_ns), e.reason) for e in closed] == [
+        ("UNSPLIT", 400, "split"),
+        ("CONVERGENCE", 1_000, "unsplit"),
+    ]
+
+
+def test_a_dwell_begun_without_marks_counts_for_nothing_with_them() -> None:
+    opened, _, _ = run([9.0, 9.0, (9.0, 9.0), (9.0, 9.0), (9.0, 9.0)])
+    assert [(e.kind, ms(e.since_ns), ms(e.opened_ns)) for e in opened] == [("CONVERGENCE", 200, 400)]

@@ -10,28 +10,12 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from analytics.walk import DEPTHS, Levels, execute, fill, round_down, spend, take
-from feeds.model import Contract, Instrument, Kind
+from feeds.model import Contract, Instrument
+from tests.contracts import contract_of
 
-
-def made(contract: Contract, contract_size: float, lot: float = 0.001) -> Instrument:
-    return Instrument(
-        id="X:BTC/USDT:USDT",
-        venue="X",
-        market="swap",
-        native="BTC",
-        base="BTC",
-        quote="USDT",
-        kind=Kind.PERP,
-        contract=contract,
-        contract_size=contract_size,
-        tick=0.01,
-        lot=lot,
-    )
-
-
-SPOT = made(Contract.LINEAR, 1.0)
-LINEAR = made(Contract.LINEAR, 0.01)
-INVERSE = made(Contract.INVERSE, 100.0, lot=1.0)
+SPOT = contract_of(Contract.LINEAR, 1.0)
+LINEAR = contract_of(Contract.LINEAR, 0.01)
+INVERSE = contract_of(Contract.INVERSE, 100.0, lot=1.0)
 KINDS = (SPOT, LINEAR, INVERSE)
 
 

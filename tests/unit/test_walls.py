@@ -154,6 +154,8 @@ def test_the_command_line_loads_nothing_heavy() -> None:
         "feeds.text",
         "tui",
         "tui.cli",
+        "tui.cli_live",
+        "tui.commandline",
     }
 
 

@@ -84,6 +84,13 @@ def test_a_filter_that_means_nothing_says_so_in_one_line_and_hides_nothing(text:
     assert seqs(f"{text} rule:z") == [2]
 
 
+@pytest.mark.parametrize("text", ["zzz>1", "peak>=3", "rule<z", "z=2"])
+def test_only_a_severity_can_be_compared_and_what_else_is_says_so(text: str) -> None:
+    found = parse(text)
+    assert found.problem == f"{text}: only a severity can be compared: sev>=warn"
+    assert seqs(text) == [1, 2, 3, 4, 5]
+
+
 def test_the_venues_of_an_alert_are_those_of_its_legs() -> None:
     legs = (Leg("OKX:BTC/USDT", "watch"),)
     item = item_of(alert(1, "z", "custom", Severity.WARN, legs=legs), {})

@@ -15,9 +15,10 @@ from tui.table import Column, Layout, fit_columns
 from tui.worklist import Item, Mark
 
 COLUMNS: Final = (
-    Column("opened", "opened UTC", 11, "<", 0, help="when it fired, by the receive clock"),
+    Column("seq", "#", 4, "<", 0, help="its number in this pass; `:` and the number goes to a second before it"),
+    Column("opened", "UTC", 8, "<", 0, help="when it fired, by the receive clock"),
     Column("severity", "sev", 6, "<", 0, help="■ crit ▲ warn ● info"),
-    Column("rule", "rule", 10, "<", 1, help="the rule that fired"),
+    Column("rule", "rule", 9, "<", 1, help="the rule that fired"),
     Column("scope", "market, pair or route", 32, "<", 0, help="what it fired on"),
     Column("value", "value", 9, ">", 0, help="at the trigger"),
     Column("peak", "peak", 9, ">", 3, help="the worst or best since"),
@@ -29,6 +30,8 @@ COLUMNS: Final = (
     Column("why", "closed by", 14, "<", 7, grow=True, help="why it ended"),
 )
 
+ENDINGS: Final[Mapping[str, str]] = {"": "below limit", "closed": "source ended", "nodata": "no data"}
+"""Why an episode ended, where the engine's word for it does not say it by itself."""
 MARK_ROLES: Final[Mapping[Mark, str]] = {Mark.NEW: "title", Mark.ACK: "dim", Mark.MUTED: "dim"}
 Facts = Mapping[InstrumentId, MarketView]
 
@@ -48,7 +51,8 @@ def row(layout: Layout, item: Item, facts: Facts, now: Ns) -> Line:
     role = "text" if item.mark is Mark.NEW else "dim"
     return layout.row(
         {
-            "opened": (clock(alert.opened_ns), role),
+            "seq": (f"#{alert.seq}" if alert.seq < 1000 else str(alert.seq), role),
+            "opened": (clock(alert.opened_ns, 0).rstrip("Z"), role),
             "severity": (
                 f"{SEVERITIES[alert.severity]} {alert.severity}",
                 str(alert.severity) if item.mark is Mark.NEW else "dim",
@@ -69,7 +73,7 @@ def row(layout: Layout, item: Item, facts: Facts, now: Ns) -> Line:
 
 def closed_by(alert: Alert) -> str:
     """Why it ended, in a word; nothing while it is open."""
-    return "" if not alert.closed_ns else alert.quality.replace("_", " ") or "below limit"
+    return "" if not alert.closed_ns else ENDINGS.get(alert.quality, alert.quality.replace("_", " "))
 
 
 UNITS: Final[Mapping[str, str]] = {"ms": "", "ratio": "", "sd": "σ"}

@@ -6,8 +6,8 @@ of it; bars of all markets have one scale, whose steps are coarse so that they d
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate
-from math import floor, inf, log10
+from itertools import accumulate, islice, repeat
+from math import floor, inf, log10, nan
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -40,6 +40,7 @@ STALE_BAR: Final = "▒"
 SHADE_EVERY: Final = 5
 NO_MARKS: Final = "     "
 LINES_KEPT: Final = 2048
+CELLS_KEPT: Final = 4096
 STEPS: Final = (1.0, 2.0, 5.0)
 
 
@@ -178,44 +179,89 @@ class Cell(NamedTuple):
     hollow: bool
 
 
-def rows(
-    axes: Sequence[AxisView], markets: Mapping[InstrumentId, MarketView], drawn: Ladder, width: int
-) -> list[tuple[str, Line]]:
-    """One line a screen row, keyed by its place from the top."""
-    cells, names = widths(axes, width, drawn.selected)
-    room = bar_cells(cells)
-    parts: list[tuple[Sequence[Span], list[Sequence[Cell]]]] = []
-    shaded: Sequence[bool] = ()
-    for axis in axes:
-        shown = [column for column in axis.members if column.instrument in names]
-        if shown:
-            labels = _labels(axis, label_cells(axis, width))
-            columns: list[Sequence[Cell]] = [
-                _cells(column, axis, drawn, room, bool(markets[column.instrument].refused)) for column in shown
-            ]
-            parts.append((labels, columns))
-            shaded = shaded or [not ((axis.top or 0) - at) % SHADE_EVERY for at in range(axis.rows)]
-    return [
-        (
-            str(at),
-            _line(
-                tuple((labels[at], tuple([column[at] for column in columns])) for labels, columns in parts),
-                "shade" if shade else "",
-                cells,
-                width,
-            ),
-        )
-        for at, shade in enumerate(shaded)
-    ]
+NO_CELL: Final = (nan, nan, "", Cell("", 0, "", 0, NO_MARKS, False))
+"""Like no other: nan equals nothing."""
+NO_ROW: Final[tuple[tuple[Cell, ...], tuple[str, Line]]] = ((), ("", Line(())))
+
+
+class _Column(NamedTuple):
+    """What the cells of a column were made of, and the cells."""
+
+    rest: tuple[object, ...]
+    """Beside what each row has of its own."""
+    bids: Sequence[float]
+    asks: Sequence[float]
+    marks: Sequence[str]
+    cells: list[Cell]
+
+
+NO_COLUMN: Final = _Column((), (), (), (), [])
+
+
+class Rows:
+    """Makes the rows of one frame after another; what says the same as in the last one is the same object.
+
+    Of a hundred cells ten change in a frame. It keeps nothing that a frame does not compare with what it is given.
+    """
+
+    def __init__(self) -> None:
+        self._columns: dict[InstrumentId, _Column] = {}
+        self._rest: tuple[object, ...] = ()
+        """Of the last frame, what all its rows have in common."""
+        self._labels: list[Sequence[Span]] = []
+        self._cells: list[tuple[Cell, ...]] = []
+        self._shaded: Sequence[bool] = ()
+        self._rows: list[tuple[str, Line]] = []
+
+    def make(
+        self, axes: Sequence[AxisView], markets: Mapping[InstrumentId, MarketView], drawn: Ladder, width: int
+    ) -> list[tuple[str, Line]]:
+        """One line a screen row, keyed by its place from the top."""
+        cells, names = widths(axes, width, drawn.selected)
+        room = bar_cells(cells)
+        labels: list[Sequence[Span]] = []
+        counts: list[int] = []
+        columns: list[_Column] = []
+        kept: dict[InstrumentId, _Column] = {}
+        shaded: Sequence[bool] = ()
+        for axis in axes:
+            shown = [column for column in axis.members if column.instrument in names]
+            if shown:
+                labels.append(_labels(axis, label_cells(axis, width)))
+                counts.append(len(shown))
+                for column in shown:
+                    name = column.instrument
+                    before = self._columns.get(name, NO_COLUMN)
+                    kept[name] = _cells(column, axis, drawn, room, bool(markets[name].refused), before)
+                    columns.append(kept[name])
+                shaded = shaded or [not ((axis.top or 0) - at) % SHADE_EVERY for at in range(axis.rows)]
+        parts = list(zip(*[column.cells for column in columns], strict=True))
+        rest = cells, width, tuple(counts), len(parts)
+        same = rest == self._rest and labels == self._labels and shaded == self._shaded
+        olds = zip(self._cells, self._rows, strict=True) if same else repeat(NO_ROW)
+        self._rows = [
+            row
+            if part == was
+            else (
+                str(at),
+                _line(tuple([label[at] for label in labels]), tuple(counts), part, "shade" if shade else "", cells, width),
+            )
+            for at, (part, shade, (was, row)) in enumerate(zip(parts, shaded, olds, strict=False))
+        ]
+        self._columns, self._rest, self._labels, self._cells, self._shaded = kept, rest, labels, parts, shaded
+        return self._rows
 
 
 @lru_cache(LINES_KEPT)
-def _line(parts: tuple[tuple[Span, tuple[Cell, ...]], ...], ground: str, cells: int, width: int) -> Line:
-    """A whole row: most of them are as they were in the last frame."""
+def _line(
+    labels: tuple[Span, ...], counts: tuple[int, ...], cells_of_row: tuple[Cell, ...], ground: str, cells: int, width: int
+) -> Line:
+    """A whole row: for each axis a label, and so many of the cells."""
     spans: list[Span] = []
-    for label, columns in parts:
+    left = iter(cells_of_row)
+    for label, count_of_axis in zip(labels, counts, strict=True):
         spans += [("  ", "text") if not spans else (" ", "text"), label]
-        for cell in columns:
+        for cell in islice(left, count_of_axis):
             spans.append(("│", "dim"))
             spans += _drawn(cell, cells)
     return pad(Line(_merged(spans), ground), width)
@@ -245,7 +291,7 @@ def bar_cells(cells: int) -> int:
     return max(half - min(SIZE, half) - 1, 0)
 
 
-def _cells(column: LadderColumn, axis: AxisView, drawn: Ladder, room: int, hollow: bool) -> list[Cell]:
+def _cells(column: LadderColumn, axis: AxisView, drawn: Ladder, room: int, hollow: bool, before: _Column) -> _Column:
     """A column from the top: each row's own size, or the sum from the best price to it."""
     count = len(column.bids)
     last_bid = next((at for at in range(count - 1, -1, -1) if column.bids[at]), count if column.bids_above == 0.0 else -1)
@@ -259,25 +305,29 @@ def _cells(column: LadderColumn, axis: AxisView, drawn: Ladder, room: int, hollo
         asks += [0.0] * (count - len(asks))
         asks.reverse()
     if column.hollow:
-        return [Cell(DASH, 0, DASH, 0, NO_MARKS, hollow)] * count
-    marks = _marks(column)
-    top = axis.top or 0
+        return NO_COLUMN._replace(cells=[Cell(DASH, 0, DASH, 0, NO_MARKS, hollow)] * count)
+    marks = _marks(column, axis.top or 0, count)
     full, most = drawn.full / (8 * room) if room else inf, 8 * room
-    return [
-        Cell(
+    rest = count, last_bid, last_ask, full, most, hollow
+    olds = zip(before.bids, before.asks, before.marks, before.cells, strict=True) if rest == before.rest else repeat(NO_CELL)
+    cells = [
+        old_cell
+        if bid == old_bid and ask == old_ask and mark == old_mark
+        else Cell(
             rough(bid) if bid else DASH if at > last_bid else "",
             int(min(most, bid / full + 0.5)),
             rough(ask) if ask else DASH if at < last_ask else "",
             int(min(most, ask / full + 0.5)),
-            marks.get(top - at, NO_MARKS),
+            mark,
             hollow,
         )
-        for at, (bid, ask) in enumerate(zip(bids, asks, strict=True))
+        for at, (bid, ask, mark, (old_bid, old_ask, old_mark, old_cell)) in enumerate(zip(bids, asks, marks, olds, strict=False))
     ]
+    return _Column(rest, bids, asks, marks, cells)
 
 
-def _marks(column: LadderColumn) -> dict[int, str]:
-    """The signs in the middle of a column, by row."""
+def _marks(column: LadderColumn, top: int, count: int) -> list[str]:
+    """The signs in the middle of a column, from the top."""
     places = (
         (column.mine_bid_row, 0, "◆"),
         (column.bid_row, 1, "◂"),
@@ -285,11 +335,11 @@ def _marks(column: LadderColumn) -> dict[int, str]:
         (column.ask_row, 3, "▸"),
         (column.mine_ask_row, 4, "◆"),
     )
-    found: dict[int, str] = {}
+    found = [NO_MARKS] * count
     for row, place, sign in places:
-        if row is not None:
-            before = found.get(row, NO_MARKS)
-            found[row] = before[:place] + sign + before[place + 1 :]
+        if row is not None and 0 <= top - row < count:
+            before = found[top - row]
+            found[top - row] = before[:place] + sign + before[place + 1 :]
     return found
 
 
@@ -333,7 +383,8 @@ def _label_spans(
     return found
 
 
-def _drawn(cell: Cell, cells: int) -> list[Span]:
+@lru_cache(CELLS_KEPT)
+def _drawn(cell: Cell, cells: int) -> tuple[Span, ...]:
     """A row of one market: bid, the marks in the middle, ask. Where it is narrow, own size hides the best price's mark."""
     half, room = half_cells(cells), bar_cells(cells)
     middle = 5 if cells >= WIDE else 3
@@ -350,7 +401,7 @@ def _drawn(cell: Cell, cells: int) -> list[Span]:
         spans += [bid, (last, "title"), ask]
     spans += [(number(cell.ask, min(SIZE, half)) + gap, _role(cell.ask, cell.hollow, "ask")), _ask_bar(cell, room)]
     rest = cells - middle - 2 * half
-    return [*spans, (" " * rest, "text")] if rest else spans
+    return _merged([*spans, (" " * rest, "text")])
 
 
 def _role(text: str, hollow: bool, side: str) -> str:

@@ -45,9 +45,9 @@ MARKET_COLUMNS: Final = (
         ">",
         1,
         group="basis",
-        help="mid against the same venue's spot; RAW: other quote, not a price difference",
+        help="mid against the same venue's spot, now; RAW: other quote, not a price difference",
     ),
-    Column("basis_z", "z", 5, ">", 3, group="basis", help="its z-score"),
+    Column("basis_z", "z", 5, ">", 3, group="basis", help="z-score of its last sample, once a second"),
     Column("funding", "rate", 9, ">", 2, group="funding", help="rate of the running interval; positive: longs pay"),
     Column("interval", "per", 3, ">", 2, group="funding", help="the interval"),
     Column("next", "in", 5, ">", 4, group="funding", help="time to the next settlement"),
@@ -67,7 +67,7 @@ ROUTE_COLUMNS: Final = (
     Column("legs", "legs", 4, "<", 3, help="state of both legs"),
     Column("in", "in bp", 7, ">", 0, help="sell price over buy price at size, before fees"),
     Column("fees", "fees bp", 7, ">", 0, help="every taker fee: four, or two between spots"),
-    Column("exit", "exit ≤ bp", 9, ">", 0, help="in − fees: the exit cost at which the trade breaks even"),
+    Column("edge", "edge bp", 9, ">", 0, help="in − fees: opens an episode; also the exit cost at which the trade breaks even"),
     Column("bail", "bail bp", 8, ">", 4, help="in and out at once, all fees paid"),
     Column("doable", "doable", 8, ">", 5, help="base units that earn their fees now"),
     Column(
@@ -76,7 +76,7 @@ ROUTE_COLUMNS: Final = (
         11,
         "<",
         6,
-        help="LOCKED spot to spot; CONVERGENCE must be unwound; UNSPLIT: no fresh marks, never alerted",
+        help="LOCKED spot to spot; CONVERGENCE must be unwound; STANDING: carried by the marks, UNSPLIT: no marks, never alerted",
     ),
     Column("verdict", "verdict", 20, "<", 0, grow=True, help="OPEN while an episode runs; else why not"),
 )
@@ -98,6 +98,9 @@ REASONS: Final[Mapping[str, str]] = {
     "lot": "no: below lot or least notional",
     "unit": "no: beyond [guards] plausible_bp",
     "no mark": "no fresh marks: never alerted",
+    "stale mark": "a mark is stale: never alerted",
+    "mark jump": "a mark jumped: never alerted",
+    "standing": "standing basis: never alerted",
 }
 """Refusals by the engine's word for them."""
 
@@ -169,7 +172,7 @@ def market_line(layout: Layout, market: MarketView, basis: PairView | None, now:
     elif basis is not None:
         raw = basis.axis == "RAW"
         cells["basis"] = (
-            f"{bps(basis.basis_bps)}{' RAW' if raw and basis.basis_bps is not None else ''}",
+            f"{'RAW ' if raw and basis.basis_bps is not None else ''}{bps(basis.basis_bps)}",
             "dim" if raw else "text",
         )
         cells["basis_z"] = (z(basis.z), "dim") if raw else _z(basis.z)
@@ -232,20 +235,41 @@ def route_line(layout: Layout, route: RouteView, facts: Mapping[InstrumentId, Ma
     """One route at the size of the screen."""
     buy, sell = facts.get(route.buy), facts.get(route.sell)
     name = route_name(buy.facts, sell.facts) if buy is not None and sell is not None else route.route
-    exit_role = "text" if route.exit_bps is None else "good" if route.exit_bps > 0 else "bad"
+    edge_role = "text" if route.edge_bps is None else "good" if route.edge_bps > 0 else "bad"
     bail_role = "text" if route.bailout_bps is None else "good" if route.bailout_bps > 0 else "bad"
     cells = {
         "name": (name, "title" if route.episode is not None else "text"),
         "legs": ("".join(state_of(leg)[0][0] if leg is not None else "○" for leg in (buy, sell)), "text"),
         "in": (bps(route.in_bps), "text"),
         "fees": (bps(-route.fees_bps if route.fees_bps is not None else None), "dim"),
-        "exit": (bps(route.exit_bps), exit_role),
+        "edge": (bps(route.edge_bps), edge_role),
         "bail": (bps(route.bailout_bps), bail_role),
         "doable": (doable(route, buy.facts if buy is not None else None), "text"),
-        "kind": (route.kind if route.axis != "RAW" else "RAW", "dim"),
-        "verdict": verdict(route, now, layout.cells_of("verdict")),
+        "kind": (SHORT.get(route.kind, route.kind) if route.axis != "RAW" else "RAW", "dim"),
+        "verdict": verdict(route, now, layout.cells_of("verdict"), funding_carry(buy, sell)),
     }
     return layout.row(cells)
+
+
+SHORT: Final[Mapping[str, str]] = {RouteKind.STANDING: "STANDING"}
+"""A class whose name the column has no room for."""
+DAY_S: Final = 86_400
+
+
+def funding_carry(buy: MarketView | None, sell: MarketView | None) -> float | None:
+    """What funding pays whoever is long `buy` and short `sell`, in bp a day at the rates of now; negative: what it costs.
+
+    None without a perpetual, and where a leg, a rate or its interval is not known.
+    """
+    if buy is None or sell is None:
+        return None
+    legs = [(leg, sign) for leg, sign in ((buy, -1.0), (sell, 1.0)) if leg.facts.kind is Kind.PERP]
+    carry = 0.0
+    for leg, sign in legs:
+        if leg.funding_rate is None or not leg.funding_interval_s:
+            return None
+        carry += sign * leg.funding_rate * 1e4 * DAY_S / leg.funding_interval_s
+    return carry if legs else None
 
 
 def doable(route: RouteView, buy: Instrument | None) -> str:
@@ -255,14 +279,17 @@ def doable(route: RouteView, buy: Instrument | None) -> str:
     return f"{quantity(route.executable_base)} {buy.base}" if route.executable_base else "0"
 
 
-def verdict(route: RouteView, now: Ns, room: int) -> tuple[str, str]:
-    """What to make of it, in words that need no colour; the peak where there is room for all of it."""
-    if route.episode is not None and route.kind != RouteKind.UNSPLIT:
+def verdict(route: RouteView, now: Ns, room: int, carry_bps: float | None) -> tuple[str, str]:
+    """What to make of it, in words that need no colour; the peak, or the funding a day, where there is room for all of it."""
+    if route.episode is not None and route.episode.kind != RouteKind.UNSPLIT:
         lasted = duration((now - route.episode.opened_ns) / SECOND * 1e3)
         text = f"■ OPEN {lasted}, peak {bps(route.episode.peak.edge_bps)}"
         return text if len(text) <= room else f"■ OPEN {lasted}", "good"
     if route.refused:
         return REASONS.get(route.refused, route.refused), "stale"
-    if route.exit_bps is not None and route.exit_bps > 0:
+    if route.kind == RouteKind.STANDING:
+        text = f"standing basis, funding {bps(carry_bps)} bp/day"
+        return text if carry_bps is not None and len(text) <= room else "standing basis", "dim"
+    if route.edge_bps is not None and route.edge_bps > 0:
         return "above fees, not open yet", "warn"
-    return "no: fees eat it", "dim"
+    return ("no: fees eat it" if route.in_bps is not None and route.in_bps > 0 else "no: price"), "dim"

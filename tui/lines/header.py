@@ -15,6 +15,7 @@ from tui.keys import SCREENS, TABLE
 from tui.line import Line, Span, cells, pad
 from tui.names import venue_name
 from tui.scene import Scene
+from tui.source import LiveStatus
 
 SEPARATOR: Final[Span] = (" │ ", "dim")
 SEVERITIES: Final[Mapping[Severity, str]] = {Severity.CRIT: "■", Severity.WARN: "▲", Severity.INFO: "●"}
@@ -116,7 +117,7 @@ def _unacked(scene: Scene) -> tuple[Span, ...]:
         (f"{SEVERITIES[severity]}{count} ", str(severity)) for severity in Severity if (count := scene.unacked.get(severity, 0))
     ]
     if not spans:
-        return (("no alerts", "dim"),)
+        return ((f"none new, {scene.firing} open", "dim"),) if scene.firing else (("no alerts", "dim"),)
     spans.reverse()  # the worst first
     text, role = spans[-1]
     return (*spans[:-1], (text.rstrip(), role))
@@ -143,6 +144,8 @@ def _replay(scene: Scene, room: int) -> tuple[Span, ...]:
             room,
             None,
         )
+    if isinstance(status, LiveStatus):
+        return _live(status, room)
     elapsed, whole = (status.now_ns - status.start_ns) / SECOND, (status.end_ns - status.start_ns) / SECOND
     if status.seeking is not None:
         word, role = f"GOING THERE {status.seeking:.0%}", "warn"
@@ -151,7 +154,8 @@ def _replay(scene: Scene, room: int) -> tuple[Span, ...]:
     elif status.paused:
         word, role = f"PAUSED {speed(status.speed)}", "warn"
     else:
-        word, role = f"▸ {speed(status.speed)}", "good"
+        reached = "" if status.reached is None else f", reaching {speed(_rough(status.reached))}"
+        word, role = f"▸ {speed(status.speed)}{reached}", "good"
     filled = min(max(int(status.share * BAR_CELLS), 0), BAR_CELLS)
     return compose(
         [
@@ -161,6 +165,29 @@ def _replay(scene: Scene, room: int) -> tuple[Span, ...]:
             Piece(((f"  {day(status.now_ns)}", "dim"),), 3),
             Piece((("  ", "dim"), ("█" * filled, "accent"), ("·" * (BAR_CELLS - filled), "dim")), 2),
             Piece(((f"  {_minutes(elapsed)}", "text"), (f" of {_minutes(whole)}", "dim")), 1),
+        ],
+        room,
+        None,
+    )
+
+
+def _rough(times: float) -> float:
+    """In two figures: a third would change at every frame."""
+    return float(f"{times:.2g}")
+
+
+def _live(status: LiveStatus, room: int) -> tuple[Span, ...]:
+    """A made-up market says so; what is not all up says how much is."""
+    word = "DEMO" if status.demo else "LIVE"
+    glyph, role = ("●", "good") if status.links and status.up == status.links else ("◐", "warn") if status.up else ("○", "crit")
+    links = f" {status.up} of {status.links} up" if status.links else " connecting"
+    return compose(
+        [
+            Piece(((f"{word} ", "accent"), (glyph, role)), 0),
+            Piece(((links, "dim" if status.up == status.links and status.links else role),), 2),
+            Piece(((f"  ▲ {status.trouble}", "crit"),) if status.trouble else (), 1),
+            Piece((("  ● REC", "warn"),) if status.recording else (), 1),
+            Piece(((f"  {day(status.now_ns)}", "dim"),), 3),
         ],
         room,
         None,

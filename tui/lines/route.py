@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from analytics.routes import RouteKind
 from analytics.snapshot import MarketView, RouteDetail, RouteView
 from feeds.model import InstrumentId, Ns
 from tui.formats import DASH, age, bps, clock, count, price, quantity, usd
 from tui.line import Line, Span, pad
-from tui.lines.desk import REASONS, doable, lag_of, state_of, verdict
+from tui.lines.desk import REASONS, doable, funding_carry, lag_of, state_of, verdict
 from tui.names import market_name, route_name
 
 NAME: Final = 26
@@ -25,6 +26,7 @@ def route_lines(
     """`size_usd` 0 is the touch."""
     buy, sell = facts.get(route.buy), facts.get(route.sell)
     size = usd(size_usd) if size_usd else "the touch"
+    carry_bps = funding_carry(buy, sell)
     made: list[tuple[Span, ...]] = [
         _title(f"waterfall, bp of the buy price, at {size}"),
         _figure("in: sell over buy", bps(route.in_bps, 2), "text", "both books walked to the size"),
@@ -40,7 +42,8 @@ def route_lines(
             "text",
             f"{market_name(sell.facts) if sell else route.sell}, {detail.fills} fill{'s' if detail.fills > 1 else ''}",
         ),
-        _figure("exit ≤", bps(route.exit_bps, 2), _sign(route.exit_bps), "the exit cost at which it breaks even"),
+        _figure("edge: in − fees", bps(route.edge_bps, 2), _sign(route.edge_bps), "also the exit cost at which it breaks even"),
+        *_split(route, carry_bps),
         _figure("exit cost now", bps(detail.out_bps, 2), "text", "buying back and selling out at the same size"),
         _figure("bail out now", bps(route.bailout_bps, 2), _sign(route.bailout_bps), "in and out at once, every fee paid"),
         (),
@@ -57,7 +60,7 @@ def route_lines(
             f"bound by {route.binding}" if route.binding else "",
         ),
         _figure("class, axis", "", "text", f"{route.kind}, compared by {route.axis}"),
-        _figure("verdict", "", "text", verdict(route, now, width)[0]),
+        _figure("verdict", "", "text", verdict(route, now, width, carry_bps)[0]),
         (),
         _title("so far"),
         _figure(
@@ -81,6 +84,17 @@ def route_lines(
     if not detail.refusals:
         made.append(_figure("refused with edge", "0", "text", "boundaries at which the touch looked open and a guard said no"))
     return [pad(Line(((" ", "text"), *spans)), width) for spans in made]
+
+
+def _split(route: RouteView, carry_bps: float | None) -> Sequence[tuple[Span, ...]]:
+    """What the marks say of the edge: nothing between spots."""
+    if route.kind == RouteKind.LOCKED:
+        return ()
+    side = "" if carry_bps is None else ", for the holder" if carry_bps > 0 else ", against the holder" if carry_bps < 0 else ""
+    return (
+        _figure("of it fresh", bps(route.fresh_bps, 2), _sign(route.fresh_bps), "left if each leg only comes back to its mark"),
+        _figure("funding, bp a day", bps(carry_bps, 2), _sign(carry_bps), f"both legs at the rates of now{side}"),
+    )
 
 
 def _less(value: float | None) -> float | None:

@@ -7,10 +7,11 @@ from textual.widget import Widget
 
 from analytics.alert import Alert
 from analytics.snapshot import Snapshot, View
+from feeds.model import SECOND
 from tui.export import utc_text
 from tui.line import text_of
-from tui.lines.alerts import detail_lines
-from tui.playback import BEFORE_ALERT_NS
+from tui.lines.alerts import Facts, detail_lines, scope_name
+from tui.playback import BEFORE_ALERT_NS, Playback
 from tui.scene import Scene
 from tui.screens.live import Dialog
 from tui.widgets.bindings import bind
@@ -31,6 +32,7 @@ class AlertScreen(Dialog):
         self.grid = LiveGrid(id="alert", cursor=False, scrolls=True)
         self.panel = Panel(self.grid)
         self._trigger: Snapshot | None = None
+        self._facts: Facts = {}
 
     def panels(self) -> Iterable[Widget]:
         return (self.panel,)
@@ -50,7 +52,7 @@ class AlertScreen(Dialog):
         else:
             key = key_of(self.alert)
             self.alert = next((item.alert for item in scene.items if item.key == key), self.alert)
-        facts = {market.instrument: market for market in scene.snapshot.markets}
+        facts = self._facts = {market.instrument: market for market in scene.snapshot.markets}
         lines = detail_lines(
             item_of(self.alert, source.muted),
             self._trigger,
@@ -61,7 +63,8 @@ class AlertScreen(Dialog):
         )
         self.grid.show((), [Row(str(at), line) for at, line in enumerate(lines)])
         gone = "" if there is not None else "  (not in this pass, or not yet)"
-        self.panel.say(f"ALERT #{self.alert.seq}{gone}", "Enter goes to a second before it")
+        mend = "Enter goes to a second before it" if self.arbtop.tape is not None else ""
+        self.panel.say(f"ALERT #{self.alert.seq}{gone}", mend)
 
     def _now(self) -> Alert | None:
         """The same episode as it stands in the present pass."""
@@ -82,6 +85,20 @@ class AlertScreen(Dialog):
         self.arbtop.put_on_clipboard("\n".join(text_of(row.line).rstrip() for row in self.grid.rows))
 
     def action_detail(self) -> None:
-        app, at = self.arbtop, max(self.alert.opened_ns - BEFORE_ALERT_NS, self.arbtop.source.start_ns)
-        self.dismiss()
+        self.arbtop.with_tape(self._go_there)
+
+    def _go_there(self, tape: Playback) -> None:
+        """Where the alert is not yet: so to the screen of what it is about."""
+        app, alert = self.arbtop, self.alert
+        at = max(alert.opened_ns - BEFORE_ALERT_NS, tape.start_ns)
+        where, key = screen_of(alert.scope)
+        app.action_open(where)
+        app.screens[where].look_at(key)
         app.go_to(utc_text(at) or "start")
+        lead_s = (alert.opened_ns - at) / SECOND
+        app.tell(f"{lead_s:.3g} s before alert #{alert.seq}: {alert.rule} {scope_name(alert.scope, self._facts)}")
+
+
+def screen_of(scope: str) -> tuple[str, str]:
+    """The screen that shows what an alert is about, and what there: a route on DESK, the book of a market or a pair's first."""
+    return ("desk", scope) if " > " in scope else ("book", scope.partition(" / ")[0])

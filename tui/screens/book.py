@@ -15,12 +15,12 @@ from tui.lines.book import (
     UNIT_NAMES,
     WIDE_SCREEN,
     Ladder,
+    Rows,
     columns_fit,
     cursor_text,
     fair_row,
     full_bar,
     heads,
-    rows,
     tape_line,
     tape_table,
     widths,
@@ -104,6 +104,7 @@ class BookScreen(LiveScreen):
         self._held: dict[str, AxisHold] = {}
         self._axes: tuple[AxisView, ...] = ()
         self._full = 0.0
+        self._rows = Rows()
         self._count = 0
         """Rows in the last frame."""
         self._price_row: int | None = None
@@ -154,7 +155,7 @@ class BookScreen(LiveScreen):
         width = self.grid.size.width
         if not width:
             return
-        self.grid.show(heads(axes, markets, drawn, width), [Row(*row) for row in rows(axes, markets, drawn, width)])
+        self.grid.show(heads(axes, markets, drawn, width), [Row(*row) for row in self._rows.make(axes, markets, drawn, width)])
         self._keep_price(len(self.grid.rows))
         self._show_tape(axes, scene, markets)
         self._show_info(axes, markets)

@@ -1,11 +1,11 @@
 """DESK, the home screen: markets, the routes closest to money, the latest alerts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
 from textual.widget import Widget
 
-from analytics.routes import Route
+from analytics.routes import Axis, Route
 from analytics.snapshot import MarketView, View
 from feeds.model import SECOND, InstrumentId, Ns
 from tui.formats import bps, usd
@@ -44,6 +44,15 @@ STRIPPED: Final = 20
 MARKET_ROWS: Final = 12
 """Of markets, before the panel scrolls."""
 
+AGES: Final = (
+    "of which moment",
+    (
+        ("each frame", "prices, spread, depth, basis, mark − index, funding and routes are of the frame's own moment"),
+        ("each second", "premium, every z and the lines are sampled once a second: up to that much older than prices"),
+    ),
+)
+"""The statistics' grid (`Market.second`), said to whoever compares figures of one row."""
+
 
 class DeskScreen(LiveScreen):
     """Three panels; the middle one takes what is left of the height."""
@@ -51,7 +60,7 @@ class DeskScreen(LiveScreen):
     TITLE_ID = "desk"
     FOOTER = ("help", "next_panel", "detail", "freeze", "filter", "sort", "zoom", "play", "quit")
     BINDINGS: ClassVar = bind("filter", "sort", "instrument", "copy", "export")
-    LEGEND = (*columns_legend("markets", MARKET_COLUMNS), *columns_legend("routes", ROUTE_COLUMNS))
+    LEGEND = (*columns_legend("markets", MARKET_COLUMNS), AGES, *columns_legend("routes", ROUTE_COLUMNS))
 
     def __init__(self, name: str | None = None) -> None:
         super().__init__(name=name)
@@ -64,6 +73,8 @@ class DeskScreen(LiveScreen):
         self.filter = ""
         self.by_asset = False
         self._touches: dict[InstrumentId, Touch] = {}
+        self._first: dict[LiveGrid, str] = {self.routes: "", self.strip: ""}
+        """Key of the first row of a panel, while its cursor has not been moved from there."""
         self._nearest: tuple[str, ...] = ()
         self._sorted_ns: Ns = -1
 
@@ -98,8 +109,8 @@ class DeskScreen(LiveScreen):
             flash = not self.arbtop.look.calm and jumped(self._touches.get(name), market)
             self._touches[name] = (market.bid, market.ask)
             rows.append(Row(name, market_line(table, market, basis.get(name), now, spark, flash)))
-        self.markets.show(table.heads(), rows)
-        self._fit_markets(len(markets) + len(table.heads()))
+        self.markets.show(table.heads(), rows, "no market matches the filter" if snapshot.markets else "")
+        self._fit_markets(max(len(markets), 1) + len(table.heads()))
 
         layout = route_table(self.routes.size.width)
         rank = {name: at for at, name in enumerate(self._nearest)}
@@ -108,12 +119,29 @@ class DeskScreen(LiveScreen):
             routes.sort(key=lambda route: route.route.partition(":")[2].partition("/")[0])
         rows = [Row(route.route, route_line(layout, route, facts, now)) for route in routes]
         found = [row for row in rows if self._matches(text_of(row.line))]
-        self.routes.show(layout.heads(), found, "no route matches the filter" if rows else "no asset has two markets here")
+        self._keep_first(self.routes, found)
+        self.routes.show(layout.heads(), found, self._no_route())
 
         strip = alert_table(self.strip.size.width)
         latest = [Row(item.key, alert_row(strip, item, facts, now)) for item in scene.items[:STRIPPED]]
+        self._keep_first(self.strip, latest)
         self.strip.show((), latest, nothing_fired(self.arbtop.source.engine.alerts.rules))
         self._titles(scene, len(rows))
+
+    def _keep_first(self, grid: LiveGrid, rows: Sequence[Row]) -> None:
+        """The cursor stays on the best route, and the latest alert, until the user moves it; from then on it follows its row."""
+        if grid.cursor != self._first.get(grid):
+            self._first.pop(grid, None)
+        elif rows:
+            self._first[grid] = grid.cursor = rows[0].key
+
+    def _no_route(self) -> str:
+        routes = self.arbtop.source.engine.routes.values()
+        if not routes:
+            return "no asset has two markets here"
+        if all(route.axis is Axis.RAW for route in routes):
+            return "RAW: no two markets of an asset have a common axis: their quotes differ, and an index is missing"
+        return "no route matches the filter"
 
     def _titles(self, scene: Scene, routes: int) -> None:
         settings = self.arbtop.source.engine.settings
@@ -121,9 +149,10 @@ class DeskScreen(LiveScreen):
         self.markets_panel.say(f"MARKETS{found}", f"z over {settings.z.window} s")
         judged = "" if scene.size_usd == scene.judged_usd else f" (alerts at {usd(scene.judged_usd)})"
         size = f"at {usd(scene.size_usd)} a leg{judged}" if scene.size_usd else "at the touch"
+        counted = f"{routes} route{'s' if routes != 1 else ''}"
         self.routes_panel.say(
             f"CLOSEST TO MONEY  {size}, after every fee in and out{found}",
-            f"{'by asset' if self.by_asset else 'nearest by touch'} · {routes} routes · opens at {bps(settings.arb.open_bp)} bp",
+            f"{'by asset' if self.by_asset else 'nearest by touch'} · {counted} · opens at edge {bps(settings.arb.open_bp)} bp",
         )
         self.strip_panel.say("ALERTS", "7 opens the list")
 
@@ -183,7 +212,15 @@ class DeskScreen(LiveScreen):
             self.arbtop.put_on_clipboard(text_of(grid.selected.line).strip())
 
     def look_at(self, key: str) -> None:
-        """Put the cursor on a market; a filter that hides it goes."""
+        """Put the cursor on a market or a route, and the focus on its panel; a filter that hides it goes."""
+        route = self.arbtop.source.engine.routes.get(key)
+        if route is not None:
+            if not self._wanted(route):
+                self._filter("")
+            self._first.pop(self.routes, None)
+            self.routes.go(key)
+            self.routes.focus()
+            return
         market = self.arbtop.source.engine.markets.get(key)
         if market is not None and not self._matches(market_name(market.instrument)):
             self._filter("")

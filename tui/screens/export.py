@@ -79,7 +79,7 @@ class ExportScreen(Dialog):
     def _field(self, field: str, width: int) -> Line:
         value = str(getattr(self.chosen, field))
         shown = WORDS.get(value, value) if field in CHOICES else value
-        hint = "  ← → changes" if field in CHOICES else "  → edits"
+        hint = "  h l changes" if field in CHOICES else "  l edits"
         return pad(Line(((f" {NAMES[field]:<8} ", "dim"), (shown, "title"), (hint, "dim"))), width)
 
     # -- keys --------------------------------------------------------------------------------------------------------------
@@ -122,4 +122,4 @@ class ExportScreen(Dialog):
             app.tell(str(error), "error")
             return
         self.dismiss()
-        app.tell(f"{len(alerts)} alerts: {path}")
+        app.tell(f"{len(alerts)} alert{'s' if len(alerts) != 1 else ''}: {path}")

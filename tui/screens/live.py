@@ -18,6 +18,7 @@ from tui.lines.header import footer_line, header_lines
 from tui.lines.help import Legend
 from tui.scene import Scene
 from tui.widgets.bindings import bind
+from tui.widgets.brush import Brush
 from tui.widgets.live_grid import LiveGrid
 from tui.widgets.panel import Panel
 from tui.widgets.prompt import Prompt
@@ -45,6 +46,7 @@ class LiveScreen(Screen[None], inherit_bindings=False):
         self.header = LiveGrid(id="header", cursor=False)
         self.footer = LiveGrid(id="footer", cursor=False)
         self.prompt = Prompt()
+        self._brush = Brush(self)
         self._drawn: object = None
         """What the source was when the last frame was drawn by time."""
 
@@ -98,7 +100,8 @@ class LiveScreen(Screen[None], inherit_bindings=False):
         now = app.moment()
         if now != self._drawn and app.meter.due(app.outlet):  # a replay that stands still costs nothing
             self._drawn = now
-            self.draw()
+            with self._brush.stroke():
+                self.draw()
 
     def draw(self) -> None:
         """Make one frame."""
@@ -124,6 +127,7 @@ class LiveScreen(Screen[None], inherit_bindings=False):
     def colour(self) -> None:
         """Draw in the app's colours from now on."""
         for grid in self.query(LiveGrid):
+            grid.brush = self._brush
             grid.use(self.arbtop.palette)
 
     # -- keys that every screen has ----------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from tui.widgets.panel import Panel
 class PickerScreen(Dialog):
     """`choices` are (key, text) pairs; `done` gets the key that was chosen."""
 
-    FOOTER = (("detail", "Choose"), "back", "filter", "up", "down")
+    FOOTER = (("detail", "Choose"), "back", "filter", ("down", "Move"))
     BINDINGS: ClassVar = bind("filter")
 
     def __init__(self, title: str, choices: Sequence[tuple[str, str]], now: str, done: Callable[[str], object]) -> None:

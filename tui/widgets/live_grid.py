@@ -22,6 +22,7 @@ from textual.widget import Widget
 
 from tui.line import Line, pad
 from tui.widgets.bindings import bind
+from tui.widgets.brush import Brush
 from tui.widgets.painted import PaintedStrip
 from tui.widgets.palette import Palette
 
@@ -74,6 +75,8 @@ class LiveGrid(Widget, can_focus=True):
         self.cursor = ""
         """Key of the row that the cursor is on; "" while there is none."""
         self.offset_rows = 0
+        self.brush: Brush | None = None
+        """What writes its lines during a frame of its screen."""
         self._at = 0
         self._palette: Palette | None = None
         self._head: tuple[Line, ...] = ()
@@ -163,10 +166,11 @@ class LiveGrid(Widget, can_focus=True):
         new = [last if line is was else strip(line, width) for line, was, last in kept]
         new += [strip(line, width) for line in shown[len(new) :]]
         self._shown, self._lines = shown, new
-        changed = [Region(0, y, width, 1) for y, (a, b) in enumerate(zip(old, new, strict=False)) if a is not b]
-        changed += [Region(0, y, width, 1) for y in range(min(len(old), len(new)), max(len(old), len(new)))]
-        if changed:
-            self.refresh(*changed)
+        changed = [y for y, (a, b) in enumerate(zip(old, new, strict=False)) if a is not b]
+        changed += range(len(old), len(new))
+        gone = range(len(new), len(old))
+        if gone or (changed and not (self.brush is not None and self.brush.take(self, (width, height), changed, new))):
+            self.refresh(*[Region(0, y, width, 1) for y in (*changed, *gone)])
 
     def _strip(self, line: Line, width: int) -> Strip:
         key = (line, width)
@@ -182,11 +186,10 @@ class LiveGrid(Widget, can_focus=True):
         ground = line.ground
         style = self._palette.style
         segments = [Segment(text, style(role, ground)) for text, role in pad(line, width).spans if text]
-        strip = Strip(segments, width)
         for each in self.get_line_filters():
             if not isinstance(each, ANSIToTruecolor):  # a palette has colours of one kind, and no `dim`, where it is enabled
-                strip = strip.apply_filter(each, self.background_colors[1])
-        return PaintedStrip(strip, width)
+                segments = each.apply(segments, self.background_colors[1])
+        return PaintedStrip(segments, width)
 
     def render_lines(self, crop: Region) -> list[Strip]:
         lines, width = self._lines, self.size.width

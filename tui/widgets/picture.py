@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from xml.etree import ElementTree
 
 from rich.cells import cell_len
+from rich.terminal_theme import TerminalTheme
 
 CELL_WIDTH: Final = 12
 CELL_HEIGHT: Final = 24
@@ -73,6 +74,13 @@ OUTLINES: Final = {
     "╲": "M12 23v1h-1l-11-23v-1h1z",
     "╳": "M0 23v1h1l11-23v-1h-1zM12 23v1h-1l-11-23v-1h1z",
 }
+
+_XTERM: Final = (
+    *((0, 0, 0), (205, 0, 0), (0, 205, 0), (205, 205, 0), (0, 0, 238), (205, 0, 205), (0, 205, 205), (229, 229, 229)),
+    *((127, 127, 127), (255, 0, 0), (0, 255, 0), (255, 255, 0), (92, 92, 255), (255, 0, 255), (0, 255, 255), (255, 255, 255)),
+)
+TERMINAL: Final = TerminalTheme((0, 0, 0), (229, 229, 229), list(_XTERM[:8]), list(_XTERM[8:]))
+"""What the terminal's own colours look like in a picture: xterm's, on its black; Rich's are those of a grey window."""
 
 
 class Rect(NamedTuple):
@@ -171,11 +179,12 @@ def _read(exported: str) -> Export:
     rows = round((float(clip.attrib["height"]) + 1) / RICH_LINE_HEIGHT)
     rules = dict(re.findall(r"\.(\S+-r\d+) \{ (.*) \}", root.findtext(f"{SVG}style", "")))
     backgrounds: dict[str, list[Rect]] = defaultdict(list)
-    area: Counter[str] = Counter({chrome.attrib["fill"]: 1})
+    area: Counter[str] = Counter({chrome.attrib["fill"]: columns * rows})  # what nothing is drawn on shows the frame's ground
     for rect in body.iterfind(f"{SVG}rect"):
         row, column = _place(rect, RICH_RECT_TOP)
         span = round(float(rect.attrib["width"]) / RICH_CELL_WIDTH)
         backgrounds[rect.attrib["fill"]].append(Rect(column * CELL_WIDTH, row * CELL_HEIGHT, span * CELL_WIDTH, CELL_HEIGHT))
+        area[chrome.attrib["fill"]] -= span
         area[rect.attrib["fill"]] += span
     runs = [
         Run(*_place(text, RICH_BASELINE), _plain(text.text), rules[text.attrib["class"]])

@@ -1,0 +1,271 @@
+"""`python -m tests.faults.guards`: takes each guard of the feeds out, in a copy of the program, and shows which test fails then.
+
+A guard is a few characters of source and what stands there without it. A guard whose test still passes is the only finding that
+matters here: what it guards is proved by nobody. Exit code 1 then.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+COPIED: Final = ("feeds", "analytics", "tui", "themes", "tests", "pyproject.toml", "README.md")
+TEST_S: Final = 120
+
+
+class Guard(NamedTuple):
+    """What is guarded, where, what is taken out and put in its place, and the test that fails without it."""
+
+    name: str
+    path: str
+    guard: str
+    without: str
+    test: str
+
+
+GUARDS: Final[Sequence[Guard]] = (
+    Guard(
+        "sequence, Binance",
+        "feeds/venues/binance.py",
+        "_previous(event) == book.seq and event.u >= event.U:",
+        "event.u >= event.U:",
+        "tests/unit/test_binance.py::test_a_gap_is_counted_once_and_no_price_shows_until_the_next_snapshot",
+    ),
+    Guard(
+        "sequence at the join, Binance",
+        "feeds/venues/binance.py",
+        "if kept and not self._contains(kept[0], last):",
+        "if False:",
+        "tests/unit/test_binance.py::test_the_first_diff_after_a_snapshot_must_contain_it",
+    ),
+    Guard(
+        "sequence, Bybit",
+        "feeds/venues/bybit.py",
+        "u == feed.chain + 1 and book.state is synced:",
+        "book.state is synced:",
+        "tests/unit/test_bybit.py::test_an_update_that_does_not_follow_blanks_the_book_and_asks_for_another",
+    ),
+    Guard(
+        "crossed, unpublished at once",
+        "feeds/orderbook.py",
+        "if levels_crossed or bid >= ask:",
+        "if False:",
+        "tests/unit/test_orderbook.py::test_a_crossed_or_locked_book_is_unpublished_at_once_and_knows_since_when",
+    ),
+    Guard(
+        "crossed, under a quote",
+        "feeds/orderbook.py",
+        "        crossed = bid >= ask\n        if self.touch_seq > seq:",
+        "        crossed = False\n        if self.touch_seq > seq:",
+        "tests/unit/test_orderbook.py",
+    ),
+    Guard(
+        "crossed, fetched anew",
+        "feeds/session.py",
+        "if now - book.crossed_ns >= CROSSED_GRACE_NS:",
+        "if now < 0:",
+        "tests/unit/test_session_rules.py::test_a_book_crossed_for_500_ms_is_resynced_and_not_before",
+    ),
+    Guard(
+        "link, its pulse",
+        "feeds/session.py",
+        "if self.streams and now - self.pulse.last_ns >= self.silence_ns:",
+        "if now < 0:",
+        "tests/unit/test_session_rules.py::test_a_silent_link_is_dead_at_its_limit_and_not_before",
+    ),
+    Guard(
+        "link, what comes after its end",
+        "feeds/venues/binance.py",
+        "        if not self.pulse.alive:\n            return NOTHING  # given up",
+        "        if now < 0:\n            return NOTHING  # given up",
+        "tests/unit/test_session_rules.py::test_what_arrives_on_a_dead_link_brings_no_book_back",
+    ),
+    Guard(
+        "topic",
+        "feeds/subscription.py",
+        "if now < self._silent_ns():",
+        "if now > 0:",
+        "tests/unit/test_session_rules.py::"
+        "test_a_silent_ticker_is_asked_for_after_three_periods_and_brings_the_connection_down_after_three_more",
+    ),
+    Guard(
+        "topic, by trades through the book",
+        "feeds/session.py",
+        "return self._through(feed, now) if now - feed.outside_ns >= THROUGH_NS else NOTHING",
+        "return NOTHING",
+        "tests/unit/test_session_rules.py::test_two_seconds_of_trades_outside_the_book_blank_it_and_trades_inside_do_not",
+    ),
+    Guard(
+        "topic, by the best quote",
+        "feeds/session.py",
+        "if not follows and feed.health.last_ns <= feed.over_ns:",
+        "if now < 0:",
+        "tests/unit/test_session_rules.py::test_a_book_that_does_not_follow_its_best_quote_is_fetched_anew",
+    ),
+    Guard(
+        "acknowledgement",
+        "feeds/subscription.py",
+        "unanswered = self.request and now >= self.asked_ns + ACK_NS",
+        "unanswered = False",
+        "tests/unit/test_session_rules.py::test_a_request_without_an_answer_makes_its_streams_not_ready_and_is_sent_again",
+    ),
+    Guard(
+        "first data",
+        "feeds/subscription.py",
+        "late = now >= self._speak_ns()",
+        "late = False",
+        "tests/unit/test_session_rules.py::test_a_connection_on_which_nothing_that_was_asked_for_speaks_is_given_up",
+    ),
+    Guard(
+        "lateness, measured",
+        "feeds/health.py",
+        "self.late_ns = raw - self._sorted[len(self._sorted) // 2]",
+        "pass",
+        "tests/unit/test_health.py::test_lateness_equals_the_brute_force_median_of_the_trailing_ten_minutes",
+    ),
+    Guard(
+        "lateness, refused",
+        "analytics/fitness.py",
+        "not book.leg.late_ns > g.late_over_own_p50_ms * MS",
+        "True",
+        "tests/unit/test_routes.py",
+    ),
+    Guard(
+        "budget of connects",
+        "feeds/connection.py",
+        "self._next_ns = max(self._wait_until_ns, budget_ns)",
+        "self._next_ns = self._wait_until_ns",
+        "tests/integration/test_connection.py::test_an_accept_then_close_server_is_not_asked_more_than_six_times_a_minute",
+    ),
+    Guard(
+        "budget of messages",
+        "feeds/connection.py",
+        "            await self._limiter.acquire()\n",
+        "",
+        "tests/integration/test_connection.py::test_control_messages_keep_to_the_venues_budget",
+    ),
+    Guard(
+        "budget of request weight",
+        "feeds/rest.py",
+        "            if not self._limiter.has_capacity(job.weight):\n                return LOOK_S\n",
+        "",
+        "tests/property/test_rest_limits.py::test_the_first_minute_is_not_granted_twice_over_and_the_rate_is_used",
+    ),
+    Guard(
+        "budget, the gate of Retry-After",
+        "feeds/rest.py",
+        "if self._gate_ns > now:",
+        "if now < 0:",
+        "tests/property/test_rest_limits.py::test_one_ban_holds_every_caller_for_as_long_as_the_venue_says",
+    ),
+    Guard(
+        "size of a message",
+        "feeds/wire.py",
+        "max_size=MAX_MESSAGE,",
+        "max_size=None,",
+        "tests/integration/test_connection.py::test_a_message_larger_than_any_snapshot_ends_the_connection",
+    ),
+    Guard(
+        "size of an answer",
+        "feeds/rest.py",
+        "MAX_BODY: Final = 32 << 20",
+        "MAX_BODY: Final = 1 << 40",
+        "tests/integration/test_rest.py::test_a_body_without_end_is_cut_off_and_not_asked_for_again",
+    ),
+    Guard(
+        "size of the buffer",
+        "feeds/venues/binance.py",
+        "if join.size > BUFFER_BYTES:",
+        "if now < 0:",
+        "tests/unit/test_binance.py::test_a_buffer_that_overflows_starts_over_and_says_so",
+    ),
+    Guard(
+        "size of what is remembered",
+        "feeds/venues/binance.py",
+        "if len(self.handlers) >= HANDLERS_KEPT:",
+        "if now < 0:",
+        "tests/unit/test_binance.py::test_unknown_streams_are_counted_and_do_not_fill_the_memory",
+    ),
+    Guard(
+        "nonsense",
+        "feeds/hub.py",
+        "if len(bad) == BAD_PER_MINUTE and now - bad[0] <= 60 * SECOND:",
+        "if now < 0:",
+        "tests/unit/test_binance.py::test_the_hub_survives_every_hostile_frame_and_gives_the_connection_up_after_five",
+    ),
+    Guard(
+        "depth of a snapshot",
+        "feeds/venues/bybit.py",
+        "            _sweep(feed, depth)\n            self.hear(feed.stream, now)",
+        "            self.hear(feed.stream, now)",
+        "tests/unit/test_bybit.py::test_a_snapshot_deeper_than_its_depth_is_cut",
+    ),
+    Guard(
+        "depth of a book",
+        "feeds/venues/bybit.py",
+        "                until_sweep = SWEEP_EVERY\n                _sweep(feed, depth)",
+        "                until_sweep = SWEEP_EVERY",
+        "tests/unit/test_bybit.py::test_levels_beyond_the_depth_do_not_stay_as_ghosts",
+    ),
+)
+
+
+def misplaced() -> list[str]:
+    """Guards that no longer stand where this list says, exactly once."""
+    counts = ((guard, (ROOT / guard.path).read_text().count(guard.guard)) for guard in GUARDS)
+    return [f"{guard.name}: {count} times in {guard.path}" for guard, count in counts if count != 1]
+
+
+def without(guard: Guard, copy: Path) -> tuple[bool, str]:
+    """Run its test in a copy that lacks the guard. Whether the test failed, and the line that says so."""
+    path = copy / guard.path
+    source = path.read_text()
+    path.write_text(source.replace(guard.guard, guard.without, 1))
+    try:
+        return run(guard.test, copy)
+    finally:
+        path.write_text(source)
+
+
+def run(test: str, copy: Path) -> tuple[bool, str]:
+    """Whether a test fails in the copy."""
+    arguments = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", test]
+    environment = os.environ | {"PYTHONPATH": str(copy)}
+    try:
+        done = subprocess.run(arguments, cwd=copy, env=environment, capture_output=True, text=True, timeout=TEST_S, check=False)
+    except subprocess.TimeoutExpired:
+        return True, f"it had not ended after {TEST_S} s"
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))] or done.stdout.splitlines()[-1:]
+    return done.returncode == 1, lines[0] if lines else ""
+
+
+def main() -> int:
+    problems = misplaced()
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place)
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, copy / name)
+        for guard in GUARDS:
+            whole, said = run(guard.test, copy)
+            if whole:
+                problems.append(f"{guard.name}: its test fails with the guard as well: {said}")
+                continue
+            failed, line = without(guard, copy)
+            print(f"{'fails' if failed else 'PASSES':7} {guard.name:34} {line.removeprefix('FAILED ')}", flush=True)
+            if not failed:
+                problems.append(f"{guard.name}: taken out, and {guard.test} passes")
+    print("\n".join(problems) or f"{len(GUARDS)} guards, each with a test that fails without it")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
