@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RECORDINGS := ../shared/recordings
 
-.PHONY: demo test check lock bench soak screenshots test-recordings clean
+.PHONY: demo test check lock bench soak faults screenshots test-recordings clean
 
 demo: $(STAMP)
 	$(BIN)/arbtop demo
@@ -27,6 +27,10 @@ bench: $(STAMP)
 
 soak: $(STAMP)
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10)
+
+faults: $(STAMP)
+	$(BIN)/python -m tests.faults --count $(or $(N),200) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.faults.storms $(SEED)
 
 screenshots: $(STAMP)
 	$(BIN)/python -m tests.screenshots

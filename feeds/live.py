@@ -24,7 +24,7 @@ from feeds.daemon import DaemonThreads
 from feeds.errors import DECODE_ERRORS, ArbtopError, BadFrame
 from feeds.health import Probe
 from feeds.hub import Hub
-from feeds.links import ClockView, FeedsView, Recording
+from feeds.links import Breaker, ClockView, FeedsView, Recording
 from feeds.model import MS, SECOND, Instrument, InstrumentId, LinkState, Ns, Stream, VenueId
 from feeds.recording import Answer, Closed, Header, HeadLine, Opened, Record, RecordingWriter, UserAct
 from feeds.recording.format import ANSWER, CLOSE, INSTRUMENTS, NO_CONN, OPEN, PROBE, USER
@@ -41,6 +41,7 @@ FIRST_PROBES_S: Final = (0.0, 1.0, 3.0)
 """The first round trips include a TLS handshake, so a few follow soon."""
 CATALOGUE_AGAIN_S: Final = 3_600.0
 CATALOGUE_RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+TELL_S: Final = 0.5
 STOP_S: Final = 1.5
 AFTER_A_FAULT_S: Final = 5.0
 
@@ -303,12 +304,9 @@ class Live:
         failures = 0
         while True:
             try:
-                found = await self.catalogue(venue, market)
+                found = await self._listed(venue, market)
             except (*DECODE_ERRORS, BadFrame, ArbtopError) as error:
-                reason = clean_text(str(error), 160)
-                if self.trouble.get((venue.id, market)) != reason:
-                    self.say(f"{venue.id} {market}: no instruments: {reason}")
-                self.trouble[venue.id, market] = reason
+                self._no_list(venue, market, clean_text(str(error), 160))
                 wait_s = CATALOGUE_RETRY_S[min(failures, len(CATALOGUE_RETRY_S) - 1)]
                 failures += 1
                 await asyncio.sleep(wait_s * (0.5 + self._rng.random() / 2))
@@ -317,6 +315,24 @@ class Live:
             self.trouble.pop((venue.id, market), None)
             self.watch(venue, self._choose(found))
             await asyncio.sleep(CATALOGUE_AGAIN_S)
+
+    async def _listed(self, venue: Venue, market: str) -> Sequence[Instrument]:
+        """`catalogue`; while the host's breaker keeps it waiting, the user is told why."""
+        asked = asyncio.create_task(self.catalogue(venue, market), name=f"catalogue {venue.id} {market}")
+        terms = venue.terms(market)
+        try:
+            while not (await asyncio.wait({asked}, timeout=TELL_S))[0]:
+                pool = self._pools[terms.pool].view(self.clock.stamp())
+                if pool.breaker is not Breaker.CLOSED:
+                    self._no_list(venue, market, f"{host_of(terms.rest)}: {pool.reason}")
+            return asked.result()
+        finally:
+            asked.cancel()
+
+    def _no_list(self, venue: Venue, market: str, reason: str) -> None:
+        if self.trouble.get((venue.id, market)) != reason:
+            self.say(f"{venue.id} {market}: no instruments: {reason}")
+        self.trouble[venue.id, market] = reason
 
     async def catalogue(self, venue: Venue, market: str) -> Sequence[Instrument]:
         """A market's instruments, every page of the list. Raises BadFrame, or a decode error, where it cannot be had."""

@@ -121,6 +121,7 @@ class LiveRun:
             trouble=self._trouble(),
             links=len(live.links),
             up=sum(state is LinkState.READY for state in states),
+            unlisted=tuple(f"{venue} {market}: no instruments: {why}" for (venue, market), why in live.trouble.items()),
         )
 
     def feeds(self) -> FeedsView:

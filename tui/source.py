@@ -29,6 +29,8 @@ class LiveStatus(Struct, frozen=True, kw_only=True):
     """Connections wanted."""
     up: int
     """Those that carry data."""
+    unlisted: tuple[str, ...] = ()
+    """A line for each market whose instruments could not be listed so far: which, and why; clean."""
     seeking: None = None
     """A live run is always where it is."""
     damage: str = ""

@@ -138,9 +138,9 @@ class Rig:
         view = link.view(self.now)
         return not view.attempt or (view.opened_ns > 0 and view.last_ns - view.opened_ns >= STEADY_NS)
 
-    def most_connects(self) -> int:
-        """Handshakes that any one host saw within a minute, at the most."""
-        return max(most_within(server.connects, WINDOW_S) for server in self.servers.values())
+    def most_connects(self, window_s: float) -> int:
+        """Handshakes that any one host saw within so long, at the most."""
+        return max(most_within(server.connects, window_s) for server in self.servers.values())
 
     def unexplained(self) -> list[str]:
         """Falls of books under no fault of theirs."""

@@ -285,14 +285,15 @@ async def flood(stage: Stage, name: str) -> None:
                 poured += 1
         return poured
 
-    frames = stage.live.hub.frames
+    hub = stage.live.hub
+    frames = hub.frames
     while time.monotonic() < until:
         sent += await stage.at_the_venue(pour())
         peak = max(peak, rss_mb())
         await asyncio.sleep(0.02)
     took_s = await stage.until_ready()
     stage.say(
-        f"flood, {name}: {sent:,} sent, {stage.live.hub.frames - frames:,} read, {stage.live.hub.quarantined:,} quarantined so far; "
+        f"flood, {name}: {sent:,} sent, {hub.frames - frames:,} read, {hub.quarantined:,} quarantined so far; "
         f"RSS {before:.0f} MB, {peak:.0f} at its height, {rss_mb():.0f} after; all good again after {took_s:.1f} s",
         peak - before < FLOOD_MB,
     )

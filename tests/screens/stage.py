@@ -5,11 +5,11 @@ hour and the source gets its time from here. What is read is Textual's export of
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 from xml.etree import ElementTree
 
 from rich.cells import cell_len
@@ -27,6 +27,8 @@ from feeds.recording import Recording
 from tui.app import ArbtopApp, Look
 from tui.glyphs import GLYPHS
 from tui.playback import Playback
+from tui.process import Cost
+from tui.screens.feeds import FeedsScreen
 from tui.screens.live import LiveScreen
 from tui.session import Replay
 from tui.theme import load_theme
@@ -229,3 +231,27 @@ def cells(exported: str, width: int, height: int) -> list[str]:
 def numbers(text: str) -> list[float]:
     """The figures in a text, in its order."""
     return [float(found.replace("−", "-")) for found in re.findall(r"[+−]?\d+(?:\.\d+)?", text)]
+
+
+class StillProcess:
+    """A process that always costs the same."""
+
+    def sample(self, tasks: int, lags_ms: Sequence[float]) -> Cost:
+        return Cost(
+            cpu_share=0.08,
+            rss_bytes=96e6,
+            peak_bytes=98e6,
+            descriptors=27,
+            tasks=59,
+            lag_p50_ms=0.3,
+            lag_p99_ms=3.1,
+            lag_max_ms=12.0,
+            up_ms=134_000.0,
+        )
+
+
+def still_process(stage: "Stage") -> None:
+    """FEEDS shows what this process costs, and that differs from run to run."""
+    screen = stage.app.screens["feeds"]
+    assert isinstance(screen, FeedsScreen)
+    screen.meter = cast(Any, StillProcess())

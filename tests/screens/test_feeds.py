@@ -16,7 +16,7 @@ from tests.unit.test_feeds_lines import NOW, machinery, with_link
 from tui.line import Line
 from tui.lines.feeds import RECORDED, Drawer, Machinery, Place, places
 from tui.screens.feeds import FeedsScreen, LateRow
-from tui.source import Source
+from tui.source import LiveStatus, Source
 
 FIRST = "BINANCE.spot.1"
 
@@ -43,6 +43,8 @@ class Steered:
         return slot in self._paused
 
     async def stop_recording(self) -> None:
+        assert self.recorder is not None
+        self.recorded = Recording(directory=str(self.recorder.directory), bytes=2_500_000)
         self.recorder = None
 
 
@@ -71,6 +73,10 @@ class MadeRun(Other):
     def feeds(self) -> FeedsView:
         view: FeedsView = self.made.view
         return view
+
+    @property
+    def status(self) -> LiveStatus:
+        return LiveStatus(now_ns=self.engine.now_ns, demo=False, recording="", trouble="", links=1, up=1)
 
     def record(self, directory: Path) -> None:
         if directory.exists():
@@ -271,11 +277,11 @@ async def test_record_asks_where_to_and_stops_when_it_runs(recording: Path, tmp_
         await stage.press("enter")
         assert run.live.recorder is not None
         assert run.live.recorder.directory == tmp_path / "new"
-        assert stage.told == f"recording into {tmp_path / 'new'}: R stops it"
+        assert stage.told == f"recording into {tmp_path / 'new'}; R ends it"
         await stage.press("R")
         await stage.settle()
         assert run.live.recorder is None
-        assert stage.told == f"recorded: {tmp_path / 'new'}"
+        assert stage.told == f"recorded 2.5 MB: {tmp_path / 'new'}"
 
 
 async def test_a_directory_that_cannot_be_recorded_into_is_one_line(recording: Path, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 from rich.cells import cell_len
 from syrupy.assertion import SnapshotAssertion
 
-from tests.screens.stage import Stage, on_stage
+from tests.screens.stage import Stage, on_stage, still_process
+from tui.screens import registry
 
 
 class Shot(NamedTuple):
@@ -63,6 +64,7 @@ def seen(recording: Path, shot: Shot) -> Mapping[str, Seen]:
 async def _walk(recording: Path, shot: Shot) -> Mapping[str, Seen]:
     found = {}
     async with on_stage(recording, size=(shot.width, shot.height), theme=shot.theme, glyphs=shot.glyphs, untouched=True) as stage:
+        still_process(stage)
         for name, keys in WAYS.items():
             await _go(stage, keys)
             found[name] = Seen(tuple(stage.lines()), stage.picture())
@@ -124,4 +126,4 @@ def test_every_screen_says_where_it_is_and_how_to_leave(recording: Path, shot: S
     text = seen(recording, shot)[screen].text
     assert {"route": "ROUTE", "alert": "ALERT #", "picker": "CHOOSE"}.get(screen, screen.upper()) in "\n".join(text)
     assert "REPLAY PAUSED" in text[1]
-    assert " ? " in text[-1] if screen in SCREENS else " Esc " in text[-1]
+    assert " ? " in text[-1] if screen in registry.SCREENS else " Esc " in text[-1]

@@ -13,6 +13,7 @@ from feeds.model import SECOND, Instrument, InstrumentId, Kind, Ns
 from tui.formats import DASH, age, bps, compact, countdown, duration, interval, lateness, percent, price, quantity, z
 from tui.line import Line
 from tui.names import market_name, route_name
+from tui.source import LiveStatus
 from tui.sparkline import Style, sparkline
 from tui.table import Column, Layout, fit_columns
 
@@ -119,6 +120,14 @@ def same_venue_basis(snapshot: Snapshot) -> dict[InstrumentId, PairView]:
         if pair.other not in found or other.quote == spot.quote:
             found[pair.other] = pair
     return found
+
+
+def nothing_listed(status: LiveStatus) -> list[Line]:
+    """Said in place of the markets while a live run has none: a line for each that could not be had, or that it is under way."""
+    if not status.unlisted:
+        return [Line(((" the venues' instruments are being listed", "dim"),))]
+    lines = [Line(((f" {text}", "warn"),)) for text in sorted(status.unlisted)]
+    return [*lines, Line(((" it is tried again and again; arbtop doctor says what may be wrong", "dim"),))]
 
 
 def market_table(width: int) -> Layout:

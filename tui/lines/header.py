@@ -177,15 +177,19 @@ def _rough(times: float) -> float:
 
 
 def _live(status: LiveStatus, room: int) -> tuple[Span, ...]:
-    """A made-up market says so; what is not all up says how much is."""
+    """A made-up market says so; what is not all up says how much is; DESK and FEEDS say why."""
     word = "DEMO" if status.demo else "LIVE"
     glyph, role = ("●", "good") if status.links and status.up == status.links else ("◐", "warn") if status.up else ("○", "crit")
-    links = f" {status.up} of {status.links} up" if status.links else " connecting"
+    missing = len(status.unlisted)
+    links = f" {status.up} of {status.links} up" if status.links else " no venue answers" if missing else " connecting"
     return compose(
         [
             Piece(((f"{word} ", "accent"), (glyph, role)), 0),
             Piece(((links, "dim" if status.up == status.links and status.links else role),), 2),
             Piece(((f"  ▲ {status.trouble}", "crit"),) if status.trouble else (), 1),
+            Piece(
+                ((f"  ▲ {missing} market{'s' if missing > 1 else ''} not listed", "warn"),) if missing and status.links else (), 1
+            ),
             Piece((("  ● REC", "warn"),) if status.recording else (), 1),
             Piece(((f"  {day(status.now_ns)}", "dim"),), 3),
         ],

@@ -21,6 +21,7 @@ from tui.lines.desk import (
     jumped,
     market_line,
     market_table,
+    nothing_listed,
     route_line,
     route_table,
     same_venue_basis,
@@ -32,6 +33,7 @@ from tui.screens.export import ExportScreen
 from tui.screens.live import LiveScreen
 from tui.screens.picker import PickerScreen
 from tui.screens.route import RouteScreen
+from tui.source import LiveStatus
 from tui.widgets.bindings import bind
 from tui.widgets.live_grid import LiveGrid, Row
 from tui.widgets.panel import Panel
@@ -109,8 +111,11 @@ class DeskScreen(LiveScreen):
             flash = not self.arbtop.look.calm and jumped(self._touches.get(name), market)
             self._touches[name] = (market.bid, market.ask)
             rows.append(Row(name, market_line(table, market, basis.get(name), now, spark, flash)))
-        self.markets.show(table.heads(), rows, "no market matches the filter" if snapshot.markets else "")
-        self._fit_markets(max(len(markets), 1) + len(table.heads()))
+        heads = [*table.heads()]
+        if not snapshot.markets and isinstance(scene.status, LiveStatus):
+            heads += nothing_listed(scene.status)
+        self.markets.show(heads, rows, "no market matches the filter" if snapshot.markets else "")
+        self._fit_markets(max(len(markets), 1) + len(heads))
 
         layout = route_table(self.routes.size.width)
         rank = {name: at for at, name in enumerate(self._nearest)}
