@@ -374,7 +374,15 @@ class Engine:
 
 
 def _touch_edge(route: Route, now: Ns) -> float:
-    """The route's `touch_edge`, which is kept by changes of price; nan where silence has made it old since."""
+    """The route's `touch_edge`, which is kept by changes of price; nan where silence has made it old since.
+
+    Of a basis that stands only the fresh part counts: it is not money that waits.
+    """
     if route.buy.fit and route.sell.fit and route.scales(now).axis is not Axis.RAW:
-        return route.touch_edge
+        quote = route.quote
+        return (
+            min(route.touch_edge, quote.gate_bps)
+            if quote is not None and quote.fresh_bps == quote.fresh_bps
+            else route.touch_edge
+        )
     return nan

@@ -1,6 +1,7 @@
 """The pictures of the README, made by one command: `make screenshots` draws the screens on the seeded made-up market.
 
-The same code and the same font give the same files. What a picture shows is in `PICTURES`; nothing is retouched.
+The same code and font give the same files, but for those in `LIVE`, which are of the demo after some seconds. What a picture
+shows is in `PICTURES` and `LIVE`; nothing is retouched.
 """
 
 import asyncio
@@ -15,9 +16,13 @@ from feeds.recording import Recording
 from tests.made import record
 from tests.pictures import svg_to_png
 from tui.app import ArbtopApp, Look
+from tui.config import Config
+from tui.demo import Demo
 from tui.glyphs import GLYPHS
+from tui.headless import LiveOptions, live_run
 from tui.playback import Playback
 from tui.session import Replay
+from tui.source import Source
 from tui.theme import load_theme
 from tui.widgets.picture import svg
 
@@ -49,7 +54,12 @@ PICTURES: Final = (
 )
 
 
-async def draw(source: Playback, picture: Picture) -> str:
+LIVE: Final = (Picture("demo", (160, 46), "okabe"), Picture("feeds", (160, 46), "midnight", ("8",)))
+LIVE_S: Final = 40.0
+"""The demo's first window stands open then, or has just closed."""
+
+
+async def draw(source: Source, picture: Picture) -> str:
     """One screen as SVG."""
     nowhere = Path("/nonexistent")
     look = Look(
@@ -66,6 +76,24 @@ async def draw(source: Playback, picture: Picture) -> str:
         return svg(app.export_screenshot(title="arbtop", simplify=True))
 
 
+async def draw_live() -> dict[str, str]:
+    """The demo, each picture of the same run."""
+    with live_run(LiveOptions(config=Config(), demo=Demo(seed=3))) as run:
+        feeding = asyncio.create_task(run.run())
+        await asyncio.sleep(LIVE_S)
+        drawn = {picture.name: await draw(run, picture) for picture in LIVE}
+        run.stop()
+        await feeding
+    return drawn
+
+
+def keep(name: str, text: str) -> None:
+    (DIRECTORY / f"{name}.svg").write_text(text, encoding="utf-8")
+    png = DIRECTORY / f"{name}.png"
+    svg_to_png(text, png)
+    print(f"{png.name}: {png.stat().st_size / 1e3:.0f} kB, SVG {len(text) / 1e3:.0f} kB")
+
+
 def main() -> None:
     DIRECTORY.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
@@ -77,11 +105,9 @@ def main() -> None:
             source = Playback(replay)
             source.paused = True
             replay.play(recording.start_ns + AT_NS)
-            text = asyncio.run(draw(source, picture))
-            (DIRECTORY / f"{picture.name}.svg").write_text(text, encoding="utf-8")
-            png = DIRECTORY / f"{picture.name}.png"
-            svg_to_png(text, png)
-            print(f"{png.name}: {png.stat().st_size / 1e3:.0f} kB, SVG {len(text) / 1e3:.0f} kB")
+            keep(picture.name, asyncio.run(draw(source, picture)))
+    for name, text in asyncio.run(draw_live()).items():
+        keep(name, text)
 
 
 if __name__ == "__main__":

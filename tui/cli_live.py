@@ -182,6 +182,8 @@ def record(
         options = structs.replace(options, logged=False)
     terminal = sys.stderr.isatty()
     with live_run(options) as run:
+        if export_file is not None:
+            run.episodes.keep = None  # an export is of all of them
 
         def tell() -> None:
             if terminal:

@@ -6,15 +6,16 @@ looks at terminal, limits and places. Nothing is changed.
 
 import asyncio
 import os
+import re
 import resource
 import shutil
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from importlib.metadata import packages_distributions
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from msgspec import Struct
 
@@ -34,6 +35,7 @@ from tui.watching import chosen
 NEVER_TRIPS: Final = 1_000
 FRAME_S: Final = 8.0
 ANSWER_S: Final = 20.0
+LOOK_S: Final = 0.2
 CLOCK_WARN_MS: Final = 250.0
 CLOCK_FAIL_MS: Final = 5_000.0
 FILES_NEEDED: Final = 256
@@ -45,17 +47,20 @@ NETWORK_MENDS: Final[Sequence[tuple[str, str]]] = (
         "certificate",
         "something opens TLS on the way: if it is your own proxy, name its certificate in [venues] ca_file",
     ),
+    (r"(?<!:)\b403\b", "the venue refuses this network or region: try another network"),
+    (r"(?<!:)\b451\b", "the venue does not serve this region"),
+    (r"(?<!:)\b429\b", "too many requests from this address: wait a minute"),
+    (r"(?<!:)\b418\b", "this address is banned for a while: wait, and close other programs that ask this venue"),
     ("name or service", "the name is not resolved: check network and DNS, or [venues] endpoints"),
     ("connect call failed", "nothing listens there, or no network: check [venues] endpoints and proxy"),
     ("refused", "nothing listens there: check [venues] endpoints and proxy"),
-    ("403", "the venue refuses this network or region: try another network"),
-    ("451", "the venue does not serve this region"),
-    ("429", "too many requests from this address: wait a minute"),
-    ("418", "this address is banned for a while: wait, and close other programs that ask this venue"),
     ("timed out", "no answer: a firewall, or no network; check [venues] proxy"),
     ("no answer", "no answer: a firewall, or no network; check [venues] proxy"),
 )
+"""What a text says, as a pattern that is searched in lower case and takes no port for a status, and what to do."""
 ANY_NETWORK_MEND: Final = "check network, firewall and [venues] proxy"
+
+T = TypeVar("T")
 
 
 class Finding(Struct, frozen=True):
@@ -150,9 +155,9 @@ def limits(config: Config) -> Iterator[Finding]:
 
 
 def _place(name: str, place: Path) -> Finding:
-    there = next(each for each in (place, *place.parents) if each.exists())
+    there = next(each for each in (place, *place.parents) if os.path.exists(each))  # which is False where one may not look
     shown = clean_text(str(place), 120)
-    if not os.access(there, os.W_OK):
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         return Finding(
             name,
             "fail",
@@ -193,8 +198,7 @@ async def _market(config: Config, live: Live, venue: Venue, market: str) -> list
     if found[0].state == "fail" and found[0].mend != CLOCK_MEND:
         return found  # what is behind it cannot be reached either
     try:
-        async with asyncio.timeout(ANSWER_S):
-            listed = await live.catalogue(venue, market)
+        listed = await _unless_held(live, venue, market, live.catalogue(venue, market))
     except TimeoutError:
         return [*found, _trouble(f"{name} instruments", f"no answer in {ANSWER_S:.0f} s")]
     except (*DECODE_ERRORS, ArbtopError) as error:
@@ -206,13 +210,35 @@ async def _market(config: Config, live: Live, venue: Venue, market: str) -> list
     return found
 
 
+async def _unless_held(live: Live, venue: Venue, market: str, asking: Coroutine[Any, Any, T]) -> T:
+    """What is asked for, unless the venue has just said that it wants no more requests for a while: nobody waits for that here.
+
+    Raises:
+        TimeoutError: no answer.
+        ArbtopError: what the venue said.
+    """
+    terms = venue.terms(market)
+    asked = asyncio.create_task(asking)
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            while not (await asyncio.wait({asked}, timeout=LOOK_S))[0]:
+                held = next((pool for pool in live.view().pools if pool.name == terms.pool and pool.gate_ns), None)
+                if held is not None:
+                    raise ArbtopError(f"{host_of(terms.rest)}: {held.reason}")
+            return asked.result()
+    finally:
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+
+
 async def _clock(live: Live, venue: Venue, market: str, name: str) -> Finding:
     host = host_of(venue.terms(market).rest)
     try:
-        async with asyncio.timeout(ANSWER_S):
-            answer = await live.ask(venue.id, market, venue.clock(market))
+        answer = await _unless_held(live, venue, market, live.ask(venue.id, market, venue.clock(market)))
     except TimeoutError:
         return _trouble(f"{name} REST", f"{host}: no answer in {ANSWER_S:.0f} s")
+    except ArbtopError as error:
+        return _trouble(f"{name} REST", str(error))
     body = answer.outcome
     if isinstance(body, FetchError):
         return _trouble(f"{name} REST", f"{host}: {body.reason}")
@@ -281,7 +307,7 @@ def _why(error: Exception) -> str:
 def _trouble(name: str, text: str) -> Finding:
     shown = clean_text(text, 200)
     low = shown.lower()
-    return Finding(name, "fail", shown, next((mend for sign, mend in NETWORK_MENDS if sign in low), ANY_NETWORK_MEND))
+    return Finding(name, "fail", shown, next((mend for sign, mend in NETWORK_MENDS if re.search(sign, low)), ANY_NETWORK_MEND))
 
 
 def lines(found: Sequence[Finding]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from msgspec import structs
 
-from analytics.alert import Alert, AlertEvent, AlertKind
+from analytics.alert import Alert, AlertEvent, AlertKind, AlertState
 from analytics.engine import Engine
 from feeds.model import Ns
 from tui.journal import Journal
@@ -25,10 +25,17 @@ class Episodes:
     Args:
         journal: the alert log; None logs nothing.
         heard: gets every alert event after it is in `alerts`.
+        keep: how many are kept at most, the oldest closed ones going first; None keeps all, as a recording's end is known.
     """
 
-    def __init__(self, journal: Journal | None = None, heard: Callable[[AlertEvent], object] = lambda _event: None) -> None:
+    def __init__(
+        self,
+        journal: Journal | None = None,
+        heard: Callable[[AlertEvent], object] = lambda _event: None,
+        keep: int | None = None,
+    ) -> None:
         self.journal = journal
+        self.keep = keep
         self.heard = heard
         self.alerts: dict[int, Alert] = {}
         """By number, as they stand."""
@@ -60,6 +67,8 @@ class Episodes:
         self._log(event)
         self.alerts[alert.seq] = alert
         self.version += 1
+        if self.keep is not None and len(self.alerts) > self.keep:
+            self._forget_oldest()
         if alert.acked_ns:
             self._acked[key] = alert.acked_ns
         self.heard(event)
@@ -94,6 +103,15 @@ class Episodes:
         for watch in [watch for watch, until_ns in self.muted.items() if until_ns <= now]:
             del self.muted[watch]
             self.version += 1
+
+    def _forget_oldest(self) -> None:
+        """It stays in the log."""
+        oldest = next((one for one in self.alerts.values() if one.state is AlertState.RESOLVED), None)
+        if oldest is not None:
+            del self.alerts[oldest.seq]
+            key = (oldest.rule, oldest.scope, oldest.opened_ns)
+            self._acked.pop(key, None)
+            self._logged.pop(key, None)
 
     def _tell_muted(self, rule: str, scope: str, now: Ns) -> None:
         self.version += 1

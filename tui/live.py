@@ -30,6 +30,7 @@ from tui.triggers import Triggers
 from tui.watching import Watch, chosen
 
 CHORES_S: Final = 1.0
+ALERTS_KEPT: Final = 5_000
 
 
 class LiveRun:
@@ -57,7 +58,7 @@ class LiveRun:
         rng: random.Random | None = None,
         ca_file: Path | None = None,
     ) -> None:
-        self.episodes = Episodes(journal, self._heard)
+        self.episodes = Episodes(journal, self._heard, ALERTS_KEPT)
         resumed = journal.open_alerts() if journal is not None else ()
         self.engine = Engine(
             settings,

@@ -131,7 +131,7 @@ class Playback:
 
     @property
     def triggers(self) -> Mapping[int, Snapshot]:
-        """Books and figures of an alert's legs, and its route, at the boundary at which it fired; of the newest thousand."""
+        """Books and figures of an alert's legs, and its route, at the boundary at which it fired; of the newest ones."""
         return MappingProxyType(self._triggers.kept) if self._left is None else self._left[1]
 
     @property

@@ -1,4 +1,4 @@
-"""What stood in the books when an alert fired: kept for the newest thousand alerts of a run."""
+"""What stood in the books when an alert fired: kept for the newest alerts of a run."""
 
 from typing import Final
 
@@ -6,7 +6,8 @@ from analytics.alert import AlertEvent, AlertKind
 from analytics.engine import Engine
 from analytics.snapshot import Snapshot, View
 
-TRIGGERS_KEPT: Final = 1_000
+TRIGGERS_KEPT: Final = 250
+"""One takes about 10 kB."""
 TRIGGER_DEPTH: Final = 10
 
 

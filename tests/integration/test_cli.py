@@ -114,11 +114,14 @@ def test_every_option_is_explained() -> None:
         assert [option.name for option in command.params if isinstance(option, click.Option) and not option.help] == []
 
 
-def test_alone_it_says_what_works_and_does_not_pretend() -> None:
+def test_alone_it_opens_screens_and_says_what_to_do_where_there_is_no_terminal() -> None:
     said = refused()
-    assert said.startswith("the live view comes next; what works today: ")
-    for name in cli.commands:
-        assert name in said
+    assert "no terminal" in said
+    assert "arbtop watch" in said
+
+
+def test_options_of_a_command_are_not_taken_before_it() -> None:
+    assert "write it behind" in refused("--theme", "okabe", "watch")
 
 
 def test_json_without_headless_is_refused_instead_of_ignored(tmp_path: Path) -> None:

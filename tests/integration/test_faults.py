@@ -4,6 +4,7 @@ The two halves run side by side, and within them several exchanges with several 
 faults takes less than a minute.
 """
 
+from collections import deque
 from itertools import pairwise
 
 import pytest
@@ -77,8 +78,6 @@ def test_the_time_without_a_fault_is_what_no_fault_covers() -> None:
 
 
 def test_connects_are_counted_in_every_minute_and_not_only_in_whole_ones() -> None:
-    from collections import deque
-
     assert most_within(deque([0.0, 50.0, 55.0, 58.0, 61.0, 109.0, 200.0]), 60.0) == 5
 
 

@@ -24,7 +24,7 @@ DEADLINE_S: Final = 15.0
 LOOK_S: Final = 0.02
 RESTED: Final = 3
 """Looks that show the same."""
-DESK, BOOK, ALERTS = ("1", "DESK▌"), ("3", "BOOK▌"), ("7", "ALERTS▌")
+DESK, BOOK, ALERTS, FEEDS = ("1", "DESK▌"), ("3", "BOOK▌"), ("7", "ALERTS▌"), ("8", "FEEDS▌")
 RULES: Final = """
 [[rule]]
 id = "imbalance"
@@ -164,6 +164,11 @@ PRESSES: Final = (
     Press("book", DESK, ("3",), ("BOOK▌",), ("DESK▌",)),
     Press("alerts", DESK, ("7",), ("ALERTS▌",), ("DESK▌",)),
     Press("desk", BOOK, ("1",), ("DESK▌",), ("BOOK▌",)),
+    Press("feeds", DESK, ("8",), ("FEEDS▌",), ("DESK▌",)),
+    Press("reconnect", FEEDS, ("r",), ("nothing to steer",)),
+    Press("resync", FEEDS, ("C-r",), ("nothing to steer",)),
+    Press("pause", FEEDS, ("p",), ("nothing to steer",)),
+    Press("record", FEEDS, ("R",), ("not recorded again",)),
     Press("down", DESK, ("j",)),
     Press("up", DESK, ("k",)),
     Press("down", DESK, ("Down",)),

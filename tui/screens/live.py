@@ -13,7 +13,7 @@ from textual.widget import Widget
 
 from analytics.ladder import LadderQuery
 from analytics.snapshot import View
-from tui.keys import EVERYWHERE, KEYS
+from tui.keys import EVERYWHERE, KEYS, REPLAY
 from tui.lines.header import footer_line, header_lines
 from tui.lines.help import Legend
 from tui.scene import Scene
@@ -120,7 +120,8 @@ class LiveScreen(Screen[None], inherit_bindings=False):
         """Draw everything of this screen from `scene`."""
         self.header.show(header_lines(scene, self.TITLE_ID, self.header.size.width), ())
         named = [(entry, KEYS[entry].label) if isinstance(entry, str) else entry for entry in self.FOOTER]
-        keys = tuple((KEYS[id_].face, label) for id_, label in named)
+        tape = self.arbtop.tape is not None
+        keys = tuple((KEYS[id_].face, label) for id_, label in named if tape or KEYS[id_].group != REPLAY)
         self.footer.show([footer_line(keys, self.footer.size.width)], ())
         self.show(scene)
 
