@@ -110,9 +110,10 @@ class Context(NamedTuple):
 class _Watch:
     """One rule on one scope."""
 
-    __slots__ = ("alert", "fired_ns", "hold", "peaked", "peaked_ns", "suppressed", "unknown_ns")
+    __slots__ = ("alert", "fired_ns", "hold", "peaked", "peaked_ns", "rule", "suppressed", "unknown_ns")
 
     def __init__(self, rule: Rule) -> None:
+        self.rule = rule
         self.hold: Hysteresis | None = None
         if rule.enter is not None and rule.exit is not None:
             self.hold = Hysteresis(rule.loud(rule.enter), rule.loud(rule.exit), rule.for_ms * MS, rule.keep_ms * MS)
@@ -180,6 +181,13 @@ class AlertBook:
             watch.alert, watch.fired_ns = alert, alert.opened_ns
             if watch.hold is not None:
                 watch.hold.resume(alert.opened_ns)
+
+    def end_gone(self, there: Callable[[Metric, str], bool], now: Ns) -> None:
+        """End the episodes whose market, pair or route there is no more: nothing would ever be said of them again."""
+        for (_, scope), watch in self._watches.items():
+            alert = watch.alert
+            if alert is not None and alert.state is AlertState.FIRING and not there(watch.rule.metric, scope):
+                self._resolve(watch, alert, now, now, "gone")
 
     def judge(self, metric: Metric, scope: str, now: Ns, value: float, context: Callable[[], Context]) -> None:
         """A look at a metric whose rules have thresholds; nan is unknown."""

@@ -137,6 +137,12 @@ class Engine:
             if rule.scope != "*" and not any(fnmatchcase(name, rule.scope) for name in names[METRICS[rule.metric].scope])
         ]
 
+    def end_gone(self) -> None:
+        """Every list of instruments has come: alerts resumed from an earlier run whose scope is in none of them end as `gone`."""
+        names: Mapping[str, Mapping[str, object]] = {"market": self.markets, "pair": self.pairs, "route": self.routes}
+        self.alerts.end_gone(lambda metric, scope: scope in names[METRICS[metric].scope], self.now_ns)
+        self._resumed &= {alert.scope for alert in self.alerts.open}
+
     # -- what arrives ------------------------------------------------------------------------------------------------------
 
     def on_instrument(self, instrument: Instrument, now: Ns) -> None:
@@ -380,9 +386,6 @@ def _touch_edge(route: Route, now: Ns) -> float:
     """
     if route.buy.fit and route.sell.fit and route.scales(now).axis is not Axis.RAW:
         quote = route.quote
-        return (
-            min(route.touch_edge, quote.gate_bps)
-            if quote is not None and quote.fresh_bps == quote.fresh_bps
-            else route.touch_edge
-        )
+        standing = quote is not None and route.kind(now, quote) is RouteKind.STANDING
+        return quote.gate_bps if standing and quote is not None else route.touch_edge
     return nan

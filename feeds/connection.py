@@ -255,6 +255,7 @@ class Link:
                 if await self._until_ended_or_due(serving):
                     ended = serving.result()
                     wire, self._wire, serving = self._wire, None, None
+                    self._renew_ns = 0
                     assert wire is not None
                     self._count(wire)
                     self._note_end(ended, wire)
@@ -307,13 +308,16 @@ class Link:
         except Exception as error:  # noqa: BLE001 - each becomes a state and a reason that are shown
             self._note_end(self._refusal(error), None)
             return None
-        return Wire(f"{self.slot}.{self._generation}", self.plan, socket, self.terms, self._driver, self._chosen)
+        wire = Wire(f"{self.slot}.{self._generation}", self.plan, socket, self.terms, self._driver, self._chosen)
+        if self.paused:  # while it was dialled
+            wire.give_up(Ended(ENDED, "paused by the user", state=LinkState.PAUSED))
+        return wire
 
     async def _until_ended_or_due(self, serving: asyncio.Task[Ended]) -> bool:
         """True when the connection has ended, False when it is to be renewed."""
         wire = self._wire
         assert wire is not None
-        if self._renew_ns <= 1:
+        if not self._renew_ns:
             self._renew_ns = wire.opened_ns + self.terms.lives_ns if self.terms.lives_ns else 0
         while not serving.done():
             now = self._driver.stamp()
@@ -385,7 +389,9 @@ class Link:
             return self._answered(error)
         if isinstance(error, ssl.SSLError):
             text = getattr(error, "verify_message", "") or str(error)
-            return Ended(LOST, clean_text(f"TLS failed: {text}; check the clock, a proxy, the network", 160), fatal=True)
+            untrusted = isinstance(error, ssl.SSLCertVerificationError)
+            mend = "; check the clock, a proxy, the network" if untrusted else ""
+            return Ended(LOST, clean_text(f"TLS failed: {text}{mend}", 160), fatal=untrusted)
         if isinstance(error, InputError):
             return Ended(LOST, clean_text(str(error), 160), fatal=True)
         if isinstance(error, TimeoutError):
@@ -415,6 +421,11 @@ class Link:
     def _count(self, wire: Wire) -> None:
         self._frames += wire.frames
         self._bytes += wire.bytes
+
+    @property
+    def state(self) -> LinkState:
+        """As the connection that speaks has it; while none is up, why not."""
+        return self._state if self._wire is None else self._driver.link_state(self._wire.conn)
 
     def view(self, now: Ns) -> LinkView:
         """How it stands."""

@@ -18,6 +18,8 @@ MEDIAN_SPAN_NS: int = 600 * SECOND
 MIN_SAMPLES = 300
 """Thirty seconds of a busy leg. A shorter median is one of the connection's start, whose frames wait behind snapshots."""
 PROBES = 10
+STEP_NS: int = SECOND
+"""Beyond the errors of both probes this much is a step of a clock, not its drift."""
 MAX_PROBE_ERROR_NS: int = 100 * MS
 """Half a round trip above this says nothing about lag: it is shown as unknown."""
 SUB_BUCKETS = 16
@@ -127,8 +129,15 @@ class Offset:
         self._probes: deque[Probe] = deque(maxlen=PROBES)
 
     def add(self, probe: Probe) -> None:
-        if probe.received_ns >= probe.sent_ns:
-            self._probes.append(probe)
+        if probe.received_ns < probe.sent_ns:
+            return
+        known = self.estimate()
+        if known is not None:
+            error = (probe.received_ns - probe.sent_ns) // 2
+            offset = probe.server_ns - (probe.sent_ns + probe.received_ns) // 2
+            if abs(offset - known[0]) > error + known[1] + STEP_NS:
+                self._probes.clear()  # a clock was set: what was measured before says nothing any more
+        self._probes.append(probe)
 
     def estimate(self) -> tuple[int, int] | None:
         """(offset, error) in ns; None when no probe is good enough to say."""

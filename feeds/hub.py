@@ -207,8 +207,14 @@ class Hub:
                 yield "s", name, msgspec.json.encode(checkpoint)
 
     def _look(self, connection: Connection, now: Ns) -> None:
-        """A connection under way takes over as soon as it can."""
-        if connection.session.ready:
+        """A connection under way takes over as soon as it can, but not where a book would be lost by it."""
+        mine = connection.session.books
+        lost = any(
+            book.published and not (name in mine and mine[name].published)
+            for older in self._older(connection)
+            for name, book in older.session.books.items()
+        )
+        if connection.session.ready and not lost:
             self._promote(connection, now)
 
     def _promote(self, connection: Connection, now: Ns) -> None:

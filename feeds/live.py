@@ -92,7 +92,7 @@ class Live:
         self.make_breaker: Callable[[], CircuitBreaker] = CircuitBreaker
         """Of a request pool."""
         self._choose = choose
-        self._markets = markets
+        self.markets = markets
         self.library = chosen or library()
         self._proxy = proxy
         self._rng = rng or random.Random()
@@ -102,6 +102,10 @@ class Live:
             self.tls.load_verify_locations(ca_file)
         self._budgets: dict[str, ConnectBudget] = {}
         self._slots: dict[str, int] = {}
+        self._fetches: dict[str, set[asyncio.Task[None]]] = {}
+        self._asked = 0
+        self.listed: set[tuple[VenueId, str]] = set()
+        """(venue, market) whose instruments have been listed."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._web: Web | None = None
         self._pools: dict[str, RestPool] = {}
@@ -135,7 +139,7 @@ class Live:
         try:
             self._begin(self._keep_time, "time")
             for venue in self.venues.values():
-                for market in self._markets[venue.id]:
+                for market in self.markets[venue.id]:
                     self._begin(lambda v=venue, m=market: self._follow(v, m), f"instruments {venue.id} {market}")  # type: ignore[misc]
                 for market in self._hosts(venue):
                     self._begin(lambda v=venue, m=market: self._ask_time(v, m), f"clock {venue.id} {market}")  # type: ignore[misc]
@@ -182,6 +186,8 @@ class Live:
         self.take(OPEN, conn, Opened.of(plan))
 
     def closed(self, conn: str, code: int, reason: str) -> None:
+        for task in self._fetches.pop(conn, ()):
+            task.cancel()
         self.take(CLOSE, conn, Closed(code, reason))
 
     def link_state(self, conn: str) -> LinkState:
@@ -266,7 +272,9 @@ class Live:
                 if wire is not None:
                     wire.send(action.text)
             elif isinstance(action, Fetch):
-                self._begin(lambda f=action: self._fetch(conn, link.plan, f), f"fetch {action.key}", again=False)  # type: ignore[misc]
+                task = self._begin(lambda f=action: self._fetch(conn, link.plan, f), f"fetch {action.key}", again=False)  # type: ignore[misc]
+                self._fetches.setdefault(conn, set()).add(task)
+                task.add_done_callback(self._fetches[conn].discard)
             elif isinstance(action, Drop):
                 link.drop(conn, action.reason, action.wait_ns, action.fatal)
             else:
@@ -274,7 +282,9 @@ class Live:
                 link.renew(action.reason)
 
     async def _fetch(self, conn: str, plan: Plan, fetch: Fetch) -> None:
-        answer = await self.ask(plan.venue, fetch.market or plan.market, fetch)
+        self._asked += 1
+        own = msgspec.structs.replace(fetch, key=f"{conn} {self._asked} {fetch.key}")  # never an answer to an earlier question
+        answer = await self.ask(plan.venue, fetch.market or plan.market, own)
         if conn in self.hub.connections:  # else its session is gone, and nobody waits for it
             said = answer.outcome
             text = said.reason if isinstance(said, FetchError) else said.decode("utf-8", "replace")
@@ -313,6 +323,7 @@ class Live:
                 continue
             failures = 0
             self.trouble.pop((venue.id, market), None)
+            self.listed.add((venue.id, market))
             self.watch(venue, self._choose(found))
             await asyncio.sleep(CATALOGUE_AGAIN_S)
 
@@ -328,8 +339,12 @@ class Live:
             return asked.result()
         finally:
             asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
 
     def _no_list(self, venue: Venue, market: str, reason: str) -> None:
+        if (venue.id, market) in self.listed:
+            self.say(f"{venue.id} {market}: the list of instruments could not be fetched anew: {reason}")
+            return
         if self.trouble.get((venue.id, market)) != reason:
             self.say(f"{venue.id} {market}: no instruments: {reason}")
         self.trouble[venue.id, market] = reason
@@ -356,7 +371,14 @@ class Live:
 
     def watch(self, venue: Venue, instruments: Sequence[Instrument]) -> None:
         """Take instruments in, and open what carries those of their streams that nothing carries yet."""
-        changed = [each for each in instruments if self.hub.instruments.get(each.id) != each]
+        known = self.hub.instruments
+        instruments = [
+            msgspec.structs.replace(each, funding_interval_s=known[each.id].funding_interval_s)
+            if not each.funding_interval_s and each.id in known  # what a list leaves out this time is no new fact
+            else each
+            for each in instruments
+        ]
+        changed = [each for each in instruments if known.get(each.id) != each]
         if changed:
             self.take(INSTRUMENTS, NO_CONN, changed)
         wanted = [
@@ -390,7 +412,7 @@ class Live:
     def _hosts(self, venue: Venue) -> list[str]:
         """One market of each REST host of a venue."""
         hosts: dict[str, str] = {}
-        for market in self._markets[venue.id]:
+        for market in self.markets[venue.id]:
             hosts.setdefault(venue.terms(market).rest, market)
         return list(hosts.values())
 
@@ -408,7 +430,7 @@ class Live:
                 server_ns = venue.server_ns(body)
             except (*DECODE_ERRORS, BadFrame):
                 continue
-            for each in self._markets[venue.id]:
+            for each in self.markets[venue.id]:
                 if venue.terms(each).rest == rest:
                     self.take(PROBE, NO_CONN, Probe(venue.id, each, answer.sent_ns, answer.received_ns, server_ns))
 
@@ -424,10 +446,11 @@ class Live:
             wait_ns = ticker.next_ns - self.clock.stamp() if ticker.next_ns else 20 * MS
             await asyncio.sleep(max(wait_ns, MS) / SECOND)
 
-    def _begin(self, work: Callable[[], Awaitable[None]], name: str, again: bool = True) -> None:
+    def _begin(self, work: Callable[[], Awaitable[None]], name: str, again: bool = True) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guarded(work, name, again), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _guarded(self, work: Callable[[], Awaitable[None]], name: str, again: bool) -> None:
         """A fault of ours ends one task, never the program: it is counted, told, and the task begun again."""

@@ -59,6 +59,8 @@ class BookFeed:
     __slots__ = (
         "book",
         "chain",
+        "floor",
+        "floor_ns",
         "health",
         "instrument",
         "leg",
@@ -82,6 +84,9 @@ class BookFeed:
         self.book = OrderBook(instrument, leg)
         self.chain = -1
         """What the next update must follow, by the venue's rule."""
+        self.floor = 0
+        """A snapshot of an earlier update is older than what has been shown."""
+        self.floor_ns: Ns = 0
         self.resynced_ns: Ns = 0
         self.resync_at_ns: Ns = NEVER
         self.silent_seq = -1

@@ -11,7 +11,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from analytics.alert import Alert, AlertEvent
+from msgspec import structs
+
+from analytics.alert import Alert, AlertEvent, AlertKind, AlertState
 from analytics.alerts import DEFAULT_RULES, Rule
 from analytics.engine import Engine
 from analytics.settings import AnalyticsSettings
@@ -114,7 +116,7 @@ class LiveRun:
     @property
     def status(self) -> LiveStatus:
         live = self.live
-        states = [live.link_state(conn) for conn in live.hub.connections]
+        states = [link.state for link in live.links.values()]
         return LiveStatus(
             now_ns=self.now_ns,
             demo=self._demo,
@@ -163,11 +165,25 @@ class LiveRun:
         self.live.stop()
 
     async def _chores(self) -> None:
+        every = {(name, market) for name, markets in self.live.markets.items() for market in markets}
+        waiting = bool(self.alerts)
         while True:
             await asyncio.sleep(CHORES_S)
+            if waiting and every <= self.live.listed:
+                waiting = False
+                self._end_gone()
             self.episodes.expire(self.now_ns)
             if self.episodes.journal is not None:
                 self.episodes.journal.retry(self.now_ns)
+
+    def _end_gone(self) -> None:
+        """Alerts of the last run end whose market is listed no more, or whose rule there is no more."""
+        self.engine.end_gone()
+        rules = {rule.id for rule in self.engine.alerts.rules}
+        for alert in list(self.alerts.values()):
+            if alert.state is AlertState.FIRING and alert.rule not in rules:
+                ended = structs.replace(alert, state=AlertState.RESOLVED, closed_ns=self.now_ns, quality="gone")
+                self.episodes.on_alert(AlertEvent(AlertKind.RESOLVE, ended, self.now_ns))
 
     def _heard(self, event: AlertEvent) -> None:
         self._triggers.hear(event, self.engine)

@@ -8,7 +8,7 @@ Open interest has no stream: it is asked for over REST.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
+from math import isfinite, nan
 from typing import Annotated, ClassVar, Literal, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -48,6 +48,10 @@ from feeds.text import clean_text
 from feeds.venue import NOTHING, Action, Endpoint, Fetch, FetchError, Listener, Plan, Renew, Send, Session, Terms
 
 SPOT, USDM, COINM = "spot", "usdm", "coinm"
+FLOOR_NS: Ns = 10 * SECOND
+"""A snapshot may not be older than what was shown this long ago: REST answers may lag behind the stream."""
+OPEN_INTEREST_OLD_NS: Ns = 60 * SECOND
+"""An open interest that could not be asked for anew for so long is not known any more."""
 BUFFER_BYTES = 8 << 20
 """Diffs kept while a snapshot is on its way; beyond it the join starts over."""
 REGRESSED_NS: Ns = SECOND
@@ -426,6 +430,7 @@ class BinanceSession(BookSession):
         super().__init__(plan, instruments, listener, health)
         self.spot = plan.market == SPOT
         self.joins: dict[str, _Join] = {}
+        self._counted_ns: dict[str, Ns] = {}  # when an open interest was last answered
         self._by_native = {
             instrument.native: instrument
             for instrument in instruments.values()
@@ -505,6 +510,10 @@ class BinanceSession(BookSession):
         if what == "oi":
             if native in self._polls and isinstance(body, bytes):
                 self._counted(instrument, _open_interest(body), now)
+                self._counted_ns[native] = now
+            elif now - self._counted_ns.get(native, now) > OPEN_INTEREST_OLD_NS:
+                self._open_interest.pop(native, None)
+                self.listener.on_metric(instrument, OpenInterest(nan, 0), now)
             return NOTHING
         feed = self.feeds.get(instrument.id)
         if feed is None:
@@ -529,6 +538,8 @@ class BinanceSession(BookSession):
 
     def fall(self, feed: BookFeed, reason: str, now: Ns) -> None:
         self.joins[feed.instrument.native] = _Join()
+        if feed.book.state is BookState.SYNCED:  # what has been shown, and one more where an update is known to be lost
+            feed.floor, feed.floor_ns = feed.book.seq + (reason == "decode"), now
         super().fall(feed, reason, now)
 
     def _messages(self, method: str, streams: Sequence[Stream]) -> list[Send]:
@@ -670,6 +681,8 @@ class BinanceSession(BookSession):
                 self.changed(feed, now)
                 return NOTHING
             actions = self.gap(feed, now)
+            if old:
+                feed.floor = 0  # the numbering has started over
             join = self.joins[feed.instrument.native]
         else:
             actions = NOTHING
@@ -693,8 +706,9 @@ class BinanceSession(BookSession):
         last = snapshot.lastUpdateId
         oldest = last + 1 if self.spot else last
         kept = [event for event in join.events if event.u >= oldest]
-        if kept and not self._contains(kept[0], last):
-            return self.request_when_due(feed, now)  # the snapshot is older than what was kept: ask again
+        old = last < feed.floor and now - feed.floor_ns < FLOOR_NS
+        if old or (kept and not self._contains(kept[0], last)):
+            return self.request_when_due(feed, now)  # the snapshot is older than what was kept or has been shown: ask again
         feed.book.replace(snapshot.bids, snapshot.asks, last, snapshot.E * MS, now)
         feed.chain = -1 if kept else last
         for at, event in enumerate(kept):

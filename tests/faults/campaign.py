@@ -29,6 +29,7 @@ WATCHED_S: Final = 4.0
 HIT_WITHIN_S: Final = 20.0
 """So long a fault waits for a message that it can work on."""
 LOOK_S: Final = 0.1
+TRIES: Final = 5
 DISTURBED_MS: Final = 500.0
 CALM_NS: Final[Ns] = SECOND
 IMPATIENT_S: Final = 15.0
@@ -37,11 +38,11 @@ RECOVERY_S: Final = 150.0
 """A spent budget costs a minute, an unanswered subscription a quarter of one."""
 MOMENT = (2.0, 4.0)
 RESETS: Final = frozenset({"close 1000", "close 1001", "close 1006", "reset", "all connections drop", "24 h cut"})
-RIGS: Final = 4
+RIGS: Final = 6
 """In a process: one takes about a fifteenth of a core."""
 ASSETS: Final = ("SOL", "ETH", "SOL", "BTC")
 POISON: Final = "REST 403"
-"""It closes a pool for ten minutes: nothing can be done to Binance there afterwards."""
+"""It closes a pool for ten minutes: it is the last that can be done there."""
 AT_THE_DOOR: Final = frozenset({"refused", "handshake 429", "handshake 418", "handshake 503", "accept then close"})
 MUTE: Final = frozenset({"subscription refused", "never acknowledged", "acknowledged but silent", "delisting"})
 SPOILT: Final = frozenset({"times in microseconds", "times missing", "times zero"})
@@ -52,6 +53,8 @@ class Job(Struct, frozen=True):
 
     fault: str
     seed: int
+    tries: int = 0
+    """How often it found nothing to hit."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -101,6 +104,8 @@ class RigReport(Struct, frozen=True, kw_only=True):
 class Report(Struct, frozen=True, kw_only=True):
     """A campaign, or a part of it that ran in a process of its own."""
 
+    asked: int
+    """Faults that were to be done."""
     outcomes: list[Outcome]
     rigs: list[RigReport]
     took_s: float
@@ -373,6 +378,7 @@ class Campaign:
         self.rigs = rigs
         self.left = sorted((job for job in work if job.fault != POISON), key=lambda job: -_weight(FAULTS[job.fault]))
         self.last = [job for job in work if job.fault == POISON]
+        self.asked = len(work)
         self.outcomes: list[Outcome] = []
         self.stuck: list[str] = []
         self._busy = 0
@@ -390,6 +396,7 @@ class Campaign:
             watch.cancel()
             await asyncio.gather(*(rig.stop() for rig in self.rigs))
         return Report(
+            asked=self.asked,
             outcomes=self.outcomes,
             rigs=reports,
             took_s=time.monotonic() - begun,
@@ -417,9 +424,10 @@ class Campaign:
             if outcome.hits:
                 self.outcomes.append(outcome)
                 self._tell(f"{len(self.outcomes)}")
-            else:
-                self.left.append(Job(job.fault, job.seed + 1))
-            if job.fault == POISON and place.name != "bybit":
+            elif job.tries + 1 < TRIES:
+                waiting = self.last if job.fault == POISON else self.left
+                waiting.append(Job(job.fault, job.seed + 1, job.tries + 1))
+            if job.fault == POISON:
                 place.retired = True
                 return
             idle_since = time.monotonic()

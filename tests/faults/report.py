@@ -36,6 +36,7 @@ def joined(reports: Iterable[Report]) -> Report:
     """The parts of a campaign as one."""
     parts = list(reports)
     return Report(
+        asked=sum(part.asked for part in parts),
         outcomes=[outcome for part in parts for outcome in part.outcomes],
         rigs=[rig for part in parts for rig in part.rigs],
         took_s=max(part.took_s for part in parts),
@@ -62,6 +63,7 @@ def limits(report: Report) -> list[Line]:
         Line("unknown to the judge", str(_sum(rigs, "unknown")), "0", not _sum(rigs, "unknown"), False),
         Line("SYNCED of fault-free book time", f"{share:.3%} of {free:,.0f} s", ">= 99 %", not share < SYNCED_SHARE, not busy),
         _none("never recovered", len(lost)),
+        Line("faults done", f"{len(outcomes)} of {report.asked}", "all", len(outcomes) == report.asked),
         _none("did what it must not", sum(bool(one.trouble) for one in sure)),
         _none("stuck without a fault", sum(len(rig.stuck) for rig in rigs)),
         _none("faults of our own tasks", _sum(rigs, "own_faults")),

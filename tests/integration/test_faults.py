@@ -50,6 +50,7 @@ def test_every_limit_is_judged_and_a_broken_one_is_told() -> None:
     rig = report.rigs[0]
     rig.wrong.append("a book")
     spoilt = Report(
+        asked=0,
         outcomes=[],
         rigs=[type(rig)(**{**{name: getattr(rig, name) for name in rig.__struct_fields__}, "wrong_count": 1})],
         took_s=0.0,

@@ -342,3 +342,12 @@ def test_acknowledging_changes_neither_when_an_episode_ends_nor_its_peak() -> No
     ]
     assert ends[0] == ends[1]
     assert len(ends[0]) == 2
+
+
+def test_an_alert_whose_market_is_gone_does_not_fire_for_ever() -> None:
+    trace = Trace(rule()).judge(5.0, 5.0)
+    trace.book.end_gone(lambda metric, scope: True, trace.now)
+    assert [alert.state for alert in trace.book.open] == [AlertState.FIRING]
+    trace.book.end_gone(lambda metric, scope: scope != "a / b", trace.now)
+    assert not trace.book.open
+    assert (trace.events[-1].kind, trace.events[-1].alert.quality) == (AlertKind.RESOLVE, "gone")

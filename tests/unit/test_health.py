@@ -246,3 +246,21 @@ def test_what_venues_said_is_bounded() -> None:
         made.say(str(at), START + at)
     assert len(made.said) == 200
     assert made.said[-1] == (START + 999, "999")
+
+
+def test_a_clock_that_is_set_is_believed_at_once_and_not_after_ten_probes() -> None:
+    offset = Offset()
+    for minute in range(5):
+        at = minute * 60 * SECOND
+        offset.add(Probe("BINANCE", "spot", at, at + 2 * MS, at + MS))
+    assert offset.estimate() == (0, MS)
+    at = 300 * SECOND
+    offset.add(Probe("BINANCE", "spot", at, at + 8 * MS, at + 4 * MS + 30 * SECOND))
+    assert offset.estimate() == (30 * SECOND, 4 * MS)
+
+
+def test_a_slow_probe_does_not_pass_for_a_step_of_the_clock() -> None:
+    offset = Offset()
+    offset.add(Probe("BINANCE", "spot", 0, 2 * MS, MS))
+    offset.add(Probe("BINANCE", "spot", 60 * SECOND, 60 * SECOND + 150 * MS, 60 * SECOND + 10 * MS))
+    assert offset.estimate() == (0, MS)

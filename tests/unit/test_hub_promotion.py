@@ -159,3 +159,13 @@ def test_an_answer_without_a_status_is_an_error_in_a_replay_too() -> None:
     rig.take("h", "s", Answer("depth:BTCUSDT", "/api/v3/depth", 0, "no answer"))
     assert not rig.hub.quarantine
     assert rig.hub.connections["s"].session.books["BINANCE:BTC/USDT"].state is BookState.BUFFERING
+
+
+def test_one_whose_subscription_was_refused_does_not_take_a_whole_book_away(rig: Rig) -> None:
+    rig.open("b")
+    rig.touch("b", 102.0, 103.0, u=7, seq=19)
+    rig.take("t", "b", {"success": False, "ret_msg": "Request frequency exceeded", "op": "subscribe", "req_id": "1"})
+    rig.touch("b", 102.0, 103.0, u=8, seq=20)
+    assert not rig.promoted
+    rig.book("a", 100.5, 101.0, u=6, seq=11, kind="delta")
+    assert rig.heard.books[-1] == (100.5, 101.0)
