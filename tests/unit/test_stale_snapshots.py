@@ -64,7 +64,7 @@ def test_after_a_refused_frame_a_snapshot_of_what_was_shown_is_not_enough() -> N
     rig.snapshot(120, 100.5, 100 * MS)
     assert rig.shown[0] is BookState.BUFFERING
     rig.snapshot(125, 101.0, 100 * MS)
-    assert rig.shown[0] is BookState.SYNCED
+    assert rig.shown == (BookState.SYNCED, 101.0)
 
 
 def test_numbers_that_start_over_are_taken_after_some_seconds() -> None:
