@@ -76,6 +76,9 @@ class Venues(Struct, frozen=True, forbid_unknown_fields=True):
         for url in (*self.endpoints.values(), *filter(None, [self.proxy])):
             if not url.isprintable() or "@" in url:
                 raise ValueError("an address may hold neither control characters nor a user and password")
+        for url in self.endpoints.values():
+            if "?" in url or "#" in url:
+                raise ValueError("an address of a venue is its base: nothing with ? or #, which recordings would keep")
 
     def ca_path(self) -> Path | None:
         """Further certificates to trust; None for the system's alone."""

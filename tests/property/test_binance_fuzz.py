@@ -64,6 +64,8 @@ class Model:
         self.book: ReferenceBook | None = None
         self.buffer: list[Diff] = []
         self.gaps = 0
+        self.floor = 0
+        self.floor_ns: Ns = 0
         self.alone = False
         """A snapshot that no diff has followed yet."""
         self.venue_ns: Ns = 0
@@ -92,7 +94,10 @@ class Model:
             self.lay(event, now)
         elif event.last > book.seq or (not self.spot and self.alone and event.last == book.seq) or self.fell_back(event):
             self.gaps += 1
-            self.fall()
+            old = event.last < book.seq or (event.last == book.seq and (self.spot or not self.alone))
+            self.fall(now)
+            if old:
+                self.floor = 0
             self.buffer.append(event)
 
     def fell_back(self, event: Diff) -> bool:
@@ -119,6 +124,8 @@ class Model:
                 return
             self.heard = self.ever = True
         kept = [event for event in self.buffer if event.last >= last + self.spot]
+        if last < self.floor and now - self.floor_ns < 10 * SECOND:
+            return  # older than what has been shown
         if kept and not self.contains(kept[0], last):
             return
         self.book = ReferenceBook()
@@ -128,12 +135,14 @@ class Model:
         for number, event in enumerate(kept):
             if number and not self.follows(event):
                 self.gaps += 1
-                self.fall()
+                self.fall(now)
                 return
             self.lay(event, now)
         self.look(now)
 
-    def fall(self) -> None:
+    def fall(self, now: Ns, lost: bool = False) -> None:
+        if self.book is not None:
+            self.floor, self.floor_ns = self.book.seq + lost, now
         self.book, self.buffer, self.alone, self.crossed_ns, self.over = None, [], False, 0, None
 
     def look(self, now: Ns) -> None:
@@ -142,12 +151,12 @@ class Model:
 
     def on_time(self, boundary: Ns) -> None:
         if self.crossed_ns and boundary - self.crossed_ns >= 500 * MS:
-            self.fall()
+            self.fall(boundary)
         if boundary % SECOND == 0:
             self.look_at_quote(boundary)
         if self.book is not None and not self.ever and boundary >= self.silent_ns:
             self.mute_seq = self.book.seq
-            self.fall()
+            self.fall(boundary)
 
     def look_at_quote(self, now: Ns) -> None:
         book = self.book
@@ -164,7 +173,7 @@ class Model:
                 self.look(now)
             elif self.heard and now - self.through_ns >= 15 * SECOND:
                 self.through_ns, self.heard = now, False
-                self.fall()
+                self.fall(now)
 
 
 def assert_invariants(book: OrderBook, model: Model) -> None:
@@ -266,7 +275,7 @@ class SessionAgrees(RuleBasedStateMachine):
         with pytest.raises((*DECODE_ERRORS, BadFrame)):
             self.link.raw(data)
         self.link.session.refused(data, self.link.now)
-        self.model.fall()
+        self.model.fall(self.link.now, lost=True)
 
     @rule(steps=st.integers(min_value=1, max_value=7))
     def time_passes(self, steps: int) -> None:
@@ -369,7 +378,7 @@ class Run(Notes):
         self.hub.frame(conn, data, self.now)
         if self.hub.quarantined > before:
             if DEPTH_NAME.match(data):
-                self.model.fall()
+                self.model.fall(self.now, lost=True)
             return
         try:
             message: Any = json.loads(data.decode("utf-8", "replace"), strict=False)

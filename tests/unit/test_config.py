@@ -318,3 +318,13 @@ def test_no_way_to_write_a_key_hides_its_line(made: Document) -> None:
     found = key_lines(made.text)
     assert {path: found.get(path) for path in made.lines} == made.lines
     assert set(found) == keys_of(tomllib.loads(made.text)), "a key the scanner missed, or one that is none"
+
+
+@pytest.mark.parametrize("url", ["https://host/path?key=DUMMYSECRET", "https://host/#x", "https://me:word@host"])
+def test_an_address_with_more_than_a_base_is_refused_without_being_repeated(tmp_path: Path, url: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f'[venues.endpoints]\n"BINANCE spot rest" = "{url}"\n')
+    with pytest.raises(InputError) as refused:
+        load_config(file)
+    assert "DUMMYSECRET" not in str(refused.value)
+    assert "me:word" not in str(refused.value)
