@@ -24,6 +24,7 @@ from feeds.wire import Library, Socket, dial, hang_up, host_of, say_goodbye
 
 RAW_KEPT: Final = 5
 RAW_CHARACTERS: Final = 160
+RAW_BYTES: Final = 4 * RAW_CHARACTERS
 SLICE_FRAMES: Final = 32
 """Messages handled before the loop gets its turn: a burst is read without a pause otherwise."""
 TAKEOVER_NS: Final[Ns] = 60 * SECOND
@@ -119,7 +120,7 @@ class Wire:
             self.frames += 1
             self.bytes += len(data)
             self.last_ns = now = stamp()
-            raw.append((now, "←", data))
+            raw.append((now, "←", data[:RAW_BYTES]))
             frame(conn, data)
             left -= 1
             if not left:
