@@ -74,6 +74,9 @@ class LadderColumn(Struct, frozen=True, kw_only=True):
     bids_above: float = 0.0
     asks_below: float = 0.0
     """What rests between the touch and the rows, where the rows have been moved away from it."""
+    deepest_bid_row: int | None = None
+    deepest_ask_row: int | None = None
+    """Of the last level that the book holds: what lies beyond is not known. None: nothing is known of the side."""
     bid: float | None
     """The raw best prices, in quote units on either axis."""
     ask: float | None
@@ -301,6 +304,8 @@ def _column(
         asks=asks,
         bids_above=bids_above,
         asks_below=asks_below,
+        deepest_bid_row=grid.bid_row(float(bid_prices[0])),
+        deepest_ask_row=grid.ask_row(float(ask_prices[-1])),
         bid=book.bid,
         ask=book.ask,
         bid_row=bid_row,

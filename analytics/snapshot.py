@@ -99,6 +99,8 @@ class MarketView(Struct, frozen=True, kw_only=True):
     """`MECH` where next to nothing is left: the spread says what funding says, and no more."""
     premium_bps: float | None
     premium_z: float | None
+    premium_n: int
+    """Samples behind it."""
     premium_history: History
     funding_rate: float | None
     """Fraction per interval; positive when longs pay."""

@@ -14,7 +14,6 @@ from analytics.routes import Axis, Bailout, Route
 from analytics.settings import AnalyticsSettings
 from analytics.snapshot import (
     BookView,
-    History,
     MarketView,
     PairView,
     Print,
@@ -26,7 +25,6 @@ from analytics.snapshot import (
     wanted,
 )
 from analytics.spread import MECHANICAL_BPS, mark_index_bps, mechanical_bps, signal_class
-from analytics.statistic import Statistic
 from analytics.tracker import RouteQuote
 from feeds.model import MS, SECOND, LinkState, Ns
 
@@ -70,16 +68,6 @@ def make_snapshot(
         axes=make_axes(view.ladder, markets, now) if view.ladder is not None else (),
         tape=tape,
     )
-
-
-def history(statistic: Statistic, oldest: Ns) -> History:
-    """The samples after `oldest`, found from the newest on: a short window does not read the hour."""
-    found = []
-    for sample in reversed(statistic.history):
-        if sample[0] <= oldest:
-            break
-        found.append(sample)
-    return tuple(reversed(found))
 
 
 def _book(market: Market, depth: int) -> BookView:
@@ -131,13 +119,14 @@ def _market(market: Market, now: Ns, oldest: Ns, refused: str) -> MarketView:
         mark_index_bps=known(spread),
         mark_index_z=known(z),
         mark_index_n=statistic.n,
-        mark_index_history=history(statistic, oldest),
+        mark_index_history=statistic.history.after(oldest),
         mechanical_bps=known(mechanical),
         residual_bps=known(residual),
         badge="MECH" if abs(residual) < MECHANICAL_BPS else "",
         premium_bps=known(market.premium.value) if not refused else None,
         premium_z=known(market.premium.z) if not refused else None,
-        premium_history=history(market.premium, oldest),
+        premium_n=market.premium.n,
+        premium_history=market.premium.history.after(oldest),
         funding_rate=funding.rate if funding is not None else None,
         funding_interval_s=funding.interval_s or None if funding is not None else None,
         funding_next_ns=funding.next_ns or None if funding is not None else None,
@@ -167,7 +156,7 @@ def _pair(pair: Pair, threshold: float, now: Ns, oldest: Ns) -> PairView:
         z=known(z),
         n=statistic.n,
         signal=str(signal) if signal is not None else None,
-        history=history(statistic, oldest),
+        history=statistic.history.after(oldest),
     )
 
 

@@ -7,6 +7,7 @@ not fit ends in an ellipsis; a number that does not fit is replaced by one, beca
 Roles are words here; what they look like is a matter of the theme. Nothing here knows a terminal.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 from unicodedata import bidirectional, category, east_asian_width
@@ -25,7 +26,7 @@ class Line(NamedTuple):
 ELLIPSIS: Final = "…"
 REPLACED: Final = "?"
 
-GLYPHS: Final = "—−│▸■▲▼●◐○□↑↓→█▉▊▋▌▍▎▏▐▒▁▂▃▄▅▆▇◆◂·…±≤×→─" + "".join(map(chr, range(0x2800, 0x2900)))
+GLYPHS: Final = "—−│┃▸■▲▼●◐○□↑↓→█▉▊▋▌▍▎▏▐▒▁▂▃▄▅▆▇◆◂·…±≤×→─" + "".join(map(chr, range(0x2800, 0x2900)))
 """What the program itself draws beside ASCII; one cell each."""
 
 _OWN: Final = frozenset(map(chr, range(0x20, 0x7F))) | frozenset(GLYPHS)
@@ -85,6 +86,11 @@ def cells(text: str) -> int:
 @lru_cache(_NAMES_KEPT)
 def _cells(text: str) -> int:
     return sum(2 if east_asian_width(character) in "WF" else 1 for character in _plain(text))
+
+
+def first_fitting(texts: Sequence[str], room: int) -> str:
+    """The first of `texts`, longest words first, that needs no more than `room` cells; else the last."""
+    return next((text for text in texts if cells(text) <= room), texts[-1])
 
 
 def fit(text: str, width: int, align: str = "<") -> str:

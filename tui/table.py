@@ -12,13 +12,13 @@ from typing import Final
 from msgspec import Struct
 
 from tui.formats import DASH
-from tui.line import Line, Span, fit, number, pad
+from tui.line import Line, Span, first_fitting, fit, number, pad
 
 NO_CELL: Final = (DASH, "dim")
 
 
 class Column(Struct, frozen=True):
-    """One column. `width` is in cells; of a column that grows it is the least.
+    """One column. `width` is in cells; of a column that grows it is the least. One with `most` grows first, and only so far.
 
     `rank` 0 is always drawn, a higher one goes sooner when the screen is narrow. A column to the right (`align` >) holds numbers,
     which are never cut. `help` is for the help screen.
@@ -30,6 +30,7 @@ class Column(Struct, frozen=True):
     align: str = ">"
     rank: int = 0
     grow: bool = False
+    most: int = 0
     help: str = ""
     group: str = ""
     """A heading over neighbours of the same group, which then have a line of their own."""
@@ -42,6 +43,14 @@ class Layout(Struct, frozen=True):
     widths: tuple[int, ...]
     width: int
     gap: int
+    missing: tuple[str, ...] = ()
+    """Names of the columns that there is no room for; one of its heading where the whole group is missing."""
+
+    def said_missing(self, room: int) -> str:
+        """What a wider line would show as well, in up to `room` cells; empty where that is nothing, or not to be said in them."""
+        count = len(self.missing)
+        named, counted = f"no room for {', '.join(self.missing)}", f"no room for {count} column{'s' if count > 1 else ''}"
+        return first_fitting((named, counted, ""), room) if count else ""
 
     def head(self) -> Line:
         """The titles, each aligned as its cells, in exactly `width` cells."""
@@ -117,7 +126,7 @@ def fit_columns(columns: Sequence[Column], width: int, gap: int = 1) -> Layout:
 
     Columns of rank 0 come first, and the right one goes when even they are too wide; the first is never dropped, only narrowed.
     The others follow by rank, then from the left, and the first that has no room ends the choice: a wider line shows the same and
-    more. What is left goes to the columns that grow, in equal parts.
+    more. What is left goes to the columns that have a `most` until they have that, then to those that grow, in equal parts.
     """
     return _fit_columns(tuple(columns), width, gap)
 
@@ -130,10 +139,23 @@ def _fit_columns(columns: tuple[Column, ...], width: int, gap: int) -> Layout:
     fitting = sum(end <= room for end in ends)
     chosen = [columns[place] for place in sorted(wanted[: max(1, fitting)])]
     widths = [min(column.width, room) for column in chosen]
+    for place, column in enumerate(chosen):
+        left = room - sum(widths) - gap * (len(chosen) - 1)
+        widths[place] += max(min(left, column.most - column.width), 0)
     growing = [place for place, column in enumerate(chosen) if column.grow]
     for place, extra in zip(growing, _parts(room - sum(widths) - gap * (len(chosen) - 1), len(growing)), strict=True):
         widths[place] += extra
-    return Layout(tuple(chosen), tuple(widths), width, gap)
+    return Layout(tuple(chosen), tuple(widths), width, gap, _names([each for each in columns if each not in chosen], chosen))
+
+
+def _names(missing: Iterable[Column], chosen: Iterable[Column]) -> tuple[str, ...]:
+    """What the missing ones are called by a user: groups once, unless a part of one is drawn."""
+    drawn = {column.group for column in chosen}
+    names = (
+        column.title if not column.group else f"{column.group} {column.title}" if column.group in drawn else column.group
+        for column in missing
+    )
+    return tuple(dict.fromkeys(names))
 
 
 def _parts(whole: int, count: int) -> Iterable[int]:

@@ -74,7 +74,7 @@ class TableApp(App[int]):
         basis = same_venue_basis(snapshot)
         layout = market_table(WIDTH)
         for market in snapshot.markets:
-            line = market_line(layout, market, basis.get(market.instrument), now, "braille")
+            line = market_line(layout, market, basis.get(market.instrument), now, "braille", 50)
             self._put(self.markets, layout, market.instrument, line)
         layout = route_table(WIDTH)
         for at, route in enumerate(snapshot.routes):

@@ -96,6 +96,7 @@ def test_each_level_lies_in_exactly_one_row_and_each_row_holds_exactly_its_level
         assert sums == pytest.approx(naive, rel=1e-9, abs=0.0)
     bid_rows, ask_rows = rows_of(sides, found.step)
     assert (mine.bid_row, mine.ask_row) == (bid_rows[0], ask_rows[0])
+    assert (mine.deepest_bid_row, mine.deepest_ask_row) == (bid_rows[-1], ask_rows[-1])
 
 
 def filled(found: AxisView, column: LadderColumn) -> tuple[list[int], list[int]]:

@@ -19,7 +19,7 @@ from tests.property.test_screen_lines import IDS, MARKETS, axis_views
 from tui.lines.book import Ladder, Rows
 
 SIZE: Final = st.sampled_from((0.0, -0.0, 0.4, 1204.0, 1250.0, 5e6, inf, nan))
-MARKS: Final = ("bid_row", "ask_row", "last_row", "mine_bid_row", "mine_ask_row")
+MARKS: Final = ("bid_row", "ask_row", "last_row", "mine_bid_row", "mine_ask_row", "deepest_bid_row", "deepest_ask_row")
 MANY: Final = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
@@ -30,7 +30,7 @@ class Looked:
         self.draw = draw
         found = draw(MARKETS.filter(bool))
         self.markets: dict[str, MarketView] = {market.instrument: market for market in found}
-        self.drawn = Ladder(unit="quote", cumulative=False, selected=IDS[0], full=1000.0)
+        self.drawn = Ladder(unit="quote", cumulative=False, selected=IDS[0], full=dict.fromkeys(IDS, 1000.0))
         self.width = 120
         self.axes: tuple[AxisView, ...] = ()
         self.from_elsewhere()
@@ -103,7 +103,7 @@ class Looked:
             unit=self.draw(st.sampled_from(("quote", "base"))),
             cumulative=self.draw(st.booleans()),
             selected=self.draw(st.sampled_from(IDS)),
-            full=self.draw(st.sampled_from((1.0, 1000.0, 5e6))),
+            full=dict.fromkeys(IDS, self.draw(st.sampled_from((1.0, 1000.0, 5e6)))),
         )
 
     def resize(self) -> None:
@@ -161,7 +161,7 @@ def plain_axis(markets: Mapping[str, MarketView], rows: int) -> AxisView:
 def test_a_row_that_has_not_changed_is_not_made_again(markets: tuple[MarketView, ...], at: int) -> None:
     named = {market.instrument: market for market in markets}
     axis = plain_axis(named, 10)
-    drawn = Ladder(unit="quote", cumulative=False, selected=IDS[0], full=1000.0)
+    drawn = Ladder(unit="quote", cumulative=False, selected=IDS[0], full=dict.fromkeys(IDS, 1000.0))
     rows = Rows()
     before = rows.make((axis,), named, drawn, 120)
     first = axis.members[0]

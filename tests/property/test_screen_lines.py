@@ -83,6 +83,7 @@ MARKET: Final = st.builds(
     mark_index_n=COUNT,
     mark_index_history=HISTORY,
     premium_history=HISTORY,
+    premium_n=COUNT,
     badge=st.sampled_from(("", "MECH")),
     funding_interval_s=st.one_of(st.none(), st.integers(1, 10**9)),
     funding_next_ns=st.one_of(st.none(), NS),
@@ -235,6 +236,7 @@ def axis_views(draw: st.DrawFn, names: Sequence[str]) -> AxisView:
         bid=MAYBE,
         ask=MAYBE,
         **dict.fromkeys(("bid_row", "ask_row", "last_row", "mine_bid_row", "mine_ask_row"), ROW),
+        **dict.fromkeys(("deepest_bid_row", "deepest_ask_row"), st.one_of(st.none(), ROW)),
     )
     centre = draw(ROW)
     return AxisView(
@@ -299,7 +301,7 @@ def test_no_row_of_desk_breaks(snapshot: Snapshot, width: int, spark: Any, flash
     sound([*markets.heads(), *routes.heads()], width)
     for market in snapshot.markets:
         pair = basis.get(market.instrument) or next(iter(snapshot.pairs), None)
-        sound([desk.market_line(markets, market, pair, snapshot.now_ns, spark, flash)], width)
+        sound([desk.market_line(markets, market, pair, snapshot.now_ns, spark, 50, flash)], width)
     sound((desk.route_line(routes, each, facts, snapshot.now_ns) for each in snapshot.routes), width)
 
 
@@ -334,13 +336,14 @@ def test_no_ladder_breaks(data: st.DataObject, width: int, unit: Any, cumulative
     cut = data.draw(st.integers(0, len(names)))
     axes = tuple(data.draw(axis_views(part)) for part in (names[:cut], names[cut:]) if part)
     axes = tuple(structs.replace(axis, rows=axes[0].rows, members=axis.members) for axis in axes if axis.rows == axes[0].rows)
-    full = book.full_bar(axes, cumulative, data.draw(st.sampled_from((0.0, 1.0, 5e6))))
+    before = dict.fromkeys(names, data.draw(st.sampled_from((0.0, 1.0, 5e6))))
+    full = book.full_bars(axes, unit, cumulative, before)
     drawn = book.Ladder(unit=unit, cumulative=cumulative, selected=data.draw(ID), full=full)
     sound(book.heads(axes, markets, drawn, width), width)
     sound((line for _, line in book.Rows().make(axes, markets, drawn, width)), width)
     for axis in axes:
         pointed = structs.replace(axis, cursor=data.draw(CURSOR))
-        text = book.cursor_text(pointed, found[0], data.draw(st.integers(-40, 40)))
+        text = book.cursor_text(pointed, found[0], data.draw(st.integers(-40, 40)), width)
         sound([pad(Line(((text, "text"),)), width)], width)
 
 

@@ -122,3 +122,31 @@ def test_a_line_of_hardly_any_width_is_still_that_wide(width: int) -> None:
     layout = fit_columns(COLUMNS, width)
     assert [cells(text_of(line)) for line in (layout.head(), layout.row({}), *layout.heads())] == [width] * 3
     assert cells(text_of(fit_columns((), width).row({}))) == width
+
+
+def test_a_column_with_a_limit_grows_first_and_no_further() -> None:
+    columns = (
+        Column("name", "name", 4, "<", 0, most=6),
+        Column("value", "value", 5, ">", 0),
+        Column("why", "why", 3, "<", 0, grow=True),
+    )
+    found = {width: fit_columns(columns, width).widths for width in (15, 16, 17, 20)}
+    assert found == {15: (4, 5, 3), 16: (5, 5, 3), 17: (6, 5, 3), 20: (6, 5, 6)}
+
+
+def test_what_there_is_no_room_for_is_named_as_a_user_would() -> None:
+    columns = (
+        Column("name", "name", 4, "<", 0),
+        Column("a", "bp", 4, ">", 1, group="mark"),
+        Column("b", "z", 4, ">", 3, group="mark"),
+        Column("c", "bp", 4, ">", 2, group="basis"),
+        Column("d", "z", 4, ">", 4, group="basis"),
+        Column("e", "OI $", 4, ">", 5),
+    )
+    assert fit_columns(columns, 40).missing == ()
+    assert fit_columns(columns, 40).said_missing(80) == ""
+    narrow = fit_columns(columns, 10)
+    assert narrow.missing == ("mark z", "basis", "OI $")
+    assert narrow.said_missing(80) == "no room for mark z, basis, OI $"
+    assert narrow.said_missing(25) == "no room for 3 columns"
+    assert narrow.said_missing(5) == ""

@@ -16,8 +16,8 @@ from analytics.ladder import AxisView, LadderColumn, Unit
 from analytics.routes import Axis
 from analytics.snapshot import MarketView, Print
 from feeds.model import InstrumentId
-from tui.formats import DASH, bps, clock, compact, count, price, quantity, ratio, rough, signed
-from tui.line import Line, Span, fit, number, pad
+from tui.formats import DASH, bps, clock, compact, count, price, quantity, ratio, rough
+from tui.line import Line, Span, first_fitting, fit, number, pad
 from tui.lines.desk import state_of
 from tui.names import market_name, quoted_name
 from tui.table import Column, Layout, fit_columns
@@ -39,6 +39,8 @@ EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 STALE_BAR: Final = "▒"
 SHADE_EVERY: Final = 5
 NO_MARKS: Final = "     "
+AXIS_EDGE: Final = "┃"
+"""In front of a further axis: what stands right of it has other prices in its rows."""
 LINES_KEPT: Final = 2048
 CELLS_KEPT: Final = 4096
 STEPS: Final = (1.0, 2.0, 5.0)
@@ -51,20 +53,32 @@ class Ladder(Struct, frozen=True, kw_only=True):
     cumulative: bool
     selected: InstrumentId
     """The market that the cursor is in."""
-    full: float
-    """Size of a full bar."""
+    full: Mapping[InstrumentId, float]
+    """Size of each market's full bar."""
 
 
-def full_bar(axes: Sequence[AxisView], cumulative: bool, before: float) -> float:
-    """Size of a full bar: 1, 2 or 5 times a power of ten, so that nine rows in ten stay under it; the rest are cut at it.
+def full_bars(
+    axes: Sequence[AxisView], unit: Unit, cumulative: bool, before: Mapping[InstrumentId, float]
+) -> dict[InstrumentId, float]:
+    """Size of a full bar: one for all markets; in contracts, which are of many sizes, each market's own."""
+    columns = [column for axis in axes for column in axis.members]
+    groups = [[column] for column in columns] if unit == "contracts" else [columns]
+    found = {}
+    for group in groups:
+        full = _full_bar(group, cumulative, max((before.get(column.instrument, 0.0) for column in group), default=0.0))
+        found.update(dict.fromkeys((column.instrument for column in group), full))
+    return found
 
-    One for all markets, and kept from frame to frame until it is less than what is wanted or more than four times that.
+
+def _full_bar(columns: Sequence[LadderColumn], cumulative: bool, before: float) -> float:
+    """1, 2 or 5 times a power of ten, so that nine rows in ten stay under it; the rest are cut at it.
+
+    Kept from frame to frame until it is less than what is wanted or more than four times that.
     """
     sizes: list[float] = []
-    for axis in axes:
-        for column in axis.members:
-            for above, side in ((column.bids_above, column.bids), (column.asks_below, column.asks)):
-                sizes += [above + sum(side)] if cumulative else side
+    for column in columns:
+        for above, side in ((column.bids_above, column.bids), (column.asks_below, column.asks)):
+            sizes += [above + sum(side)] if cumulative else side
     sizes = [size for size in sizes if 0.0 < size < inf]
     sizes.sort()
     wanted = sizes[-1 if cumulative else int(len(sizes) * 0.9)] if sizes else 0.0
@@ -108,9 +122,10 @@ def heads(axes: Sequence[AxisView], markets: Mapping[InstrumentId, MarketView], 
         if not shown:
             continue
         label = label_cells(axis, width)
-        first.append((fit(f" {axis_title(axis)}", label + 1), "accent"))
-        second.append((fit(f" {step_text(axis)}", label + 1), "dim"))
-        third.append((f" {_label_head(label)}", "head"))
+        edge = (AXIS_EDGE if len(first) > 1 else " ", "text")
+        first += [edge, (fit(axis_title(axis), label), "accent")]
+        second += [edge, (fit(step_text(axis, label), label), "dim")]
+        third += [edge, (_label_head(label), "head")]
         for column in shown:
             market = markets[column.instrument]
             state, role = state_of(market)
@@ -143,22 +158,23 @@ def axis_title(axis: AxisView) -> str:
     return "own index" if axis.axis is Axis.INDEX else axis.name
 
 
-def step_text(axis: AxisView) -> str:
-    """What one row spans."""
+def step_text(axis: AxisView, room: int) -> str:
+    """What one row spans; in bp too where there is room."""
     if axis.axis is Axis.INDEX:
         return f"row {axis.step:g} bp"
+    text = f"row {axis.step:g}"
     in_bps = f" {axis.step / axis.fair * 1e4:.2g} bp" if axis.fair else ""
-    return f"row {axis.step:g}{in_bps}"
+    return text + in_bps if len(text + in_bps) <= room else text
 
 
 def _spread(market: MarketView, cells: int) -> str:
     if market.bid is None or market.ask is None:
         return "no spread"
     ticks = count((market.ask - market.bid) / market.facts.tick)
-    text = f"{price(market.bid, market.facts.tick)} × {price(market.ask, market.facts.tick)}"
+    counted = f"{ticks} tick{'s' if ticks != '1' else ''}"
+    touch = f"{price(market.bid, market.facts.tick)} × {price(market.ask, market.facts.tick)}"
     bp = f"{quantity(market.spread_bps)} bp"
-    long = f"{text}  {bp}"
-    return long if len(long) <= cells else f"{ticks} tick{'s' if ticks != '1' else ''} {bp}"
+    return first_fitting((f"{touch}  {bp}", f"{counted} {bp}", counted), cells)
 
 
 def _imbalance(market: MarketView, cells: int) -> str:
@@ -260,7 +276,7 @@ def _line(
     spans: list[Span] = []
     left = iter(cells_of_row)
     for label, count_of_axis in zip(labels, counts, strict=True):
-        spans += [("  ", "text") if not spans else (" ", "text"), label]
+        spans += [("  ", "text") if not spans else (AXIS_EDGE, "text"), label]
         for cell in islice(left, count_of_axis):
             spans.append(("│", "dim"))
             spans += _drawn(cell, cells)
@@ -294,20 +310,21 @@ def bar_cells(cells: int) -> int:
 def _cells(column: LadderColumn, axis: AxisView, drawn: Ladder, room: int, hollow: bool, before: _Column) -> _Column:
     """A column from the top: each row's own size, or the sum from the best price to it."""
     count = len(column.bids)
-    last_bid = next((at for at in range(count - 1, -1, -1) if column.bids[at]), count if column.bids_above == 0.0 else -1)
-    last_ask = next((at for at in range(count) if column.asks[at]), -1 if column.asks_below == 0.0 else count)
+    top = axis.top or 0
+    last_bid = top - column.deepest_bid_row if column.deepest_bid_row is not None else count
+    last_ask = top - column.deepest_ask_row if column.deepest_ask_row is not None else -1
     bids: Sequence[float] = column.bids
     asks: Sequence[float] = column.asks
     if drawn.cumulative:
-        bids = list(accumulate(bids, initial=column.bids_above))[1 : last_bid + 2]
+        bids = list(accumulate(bids, initial=column.bids_above))[1 : max(last_bid + 2, 1)]
         bids += [0.0] * (count - len(bids))
-        asks = list(accumulate(reversed(asks), initial=column.asks_below))[1 : count - last_ask + 1]
+        asks = list(accumulate(reversed(asks), initial=column.asks_below))[1 : max(count - last_ask + 1, 1)]
         asks += [0.0] * (count - len(asks))
         asks.reverse()
     if column.hollow:
         return NO_COLUMN._replace(cells=[Cell(DASH, 0, DASH, 0, NO_MARKS, hollow)] * count)
-    marks = _marks(column, axis.top or 0, count)
-    full, most = drawn.full / (8 * room) if room else inf, 8 * room
+    marks = _marks(column, top, count)
+    full, most = drawn.full[column.instrument] / (8 * room) if room else inf, 8 * room
     rest = count, last_bid, last_ask, full, most, hollow
     olds = zip(before.bids, before.asks, before.marks, before.cells, strict=True) if rest == before.rest else repeat(NO_CELL)
     cells = [
@@ -421,32 +438,46 @@ def _ask_bar(cell: Cell, room: int) -> Span:
     return bar.ljust(room), "stale" if cell.hollow else "ask_bar"
 
 
-def cursor_text(axis: AxisView, market: MarketView, k: int) -> str:
-    """What stands between the touch and the cursor; nothing where that is of another row or market, as on the way to a time."""
+def cursor_text(axis: AxisView, market: MarketView, k: int, room: int) -> str:
+    """What stands between the touch and the cursor, in up to `room` cells where its shortest form has room there.
+
+    No figures where they are of another row or market, as on the way to a time.
+    """
+    return first_fitting(_cursor_texts(axis, market, k), room)
+
+
+def _cursor_texts(axis: AxisView, market: MarketView, k: int) -> Sequence[str]:
+    """The same in longer and shorter words."""
     unit = " bp from own index" if axis.axis is Axis.INDEX else ""
     where = f"{market_name(market.facts)} to {row_name(axis, k)}{unit}"
     column = next((each for each in axis.members if each.instrument == market.instrument), None)
     if column is None or column.hollow:
-        return f"{where}: no book that may be read here"
+        return (f"{where}: no book that may be read here",)
     if column.bid_row is not None and column.ask_row is not None and column.bid_row < k < column.ask_row:
-        return f"{where}: inside the spread"
+        return (f"{where}: inside the spread",)
     cursor = axis.cursor
     if cursor is None or (cursor.instrument, cursor.row) != (market.instrument, k):
-        return f"{where}: {DASH}"
+        return (f"{where}: {DASH}",)
     base, quote = market.facts.base, market.facts.quote
-    known = "all that is known, " if _beyond(column, axis, k) else ""
+    beyond = _beyond(column, cursor.side, k)
+    known = "all that is known, " if beyond else ""
+    size, value = f"{quantity(cursor.base)} {base}", f"{compact(cursor.quote)} {quote}"
+    average, costs = f"average {price(cursor.average_price, market.facts.tick)}", f"costs {quantity(cursor.cost_bps)} bp"
+    short = f"{quoted_name(market.facts)} to {row_name(axis, k)}"
     return (
-        f"{where}: {known}{cursor.side} {quantity(cursor.base)} {base} = {compact(cursor.quote)} {quote},"
-        f" average {price(cursor.average_price, market.facts.tick)}, {signed(cursor.cost_bps, 2)} bp from mid"
+        f"{where}: {known}{cursor.side} {size} = {value}, {average}, {costs} from mid",
+        f"{where}: {known}{cursor.side} {size} = {value}, {costs} from mid",
+        f"{short}: {known}{cursor.side} {size} = {value}, {costs}",
+        f"{short}: {'all: ' if beyond else ''}{size} = {value}, {costs}",
+        f"{row_name(axis, k)}: {size}, {costs}",
     )
 
 
-def _beyond(column: LadderColumn, axis: AxisView, k: int) -> bool:
-    """Whether row k lies beyond the last level that the book holds, as far as the rows show."""
-    at = (axis.top or 0) - k
-    if column.bid_row is not None and k <= column.bid_row:
-        return not any(column.bids[max(at, 0) :])
-    return not any(column.asks[: max(at + 1, 0)])
+def _beyond(column: LadderColumn, side: str, k: int) -> bool:
+    """Whether row k lies beyond the last level that the book holds."""
+    if side == "bids":
+        return column.deepest_bid_row is not None and k < column.deepest_bid_row
+    return column.deepest_ask_row is not None and k > column.deepest_ask_row
 
 
 # The tape.

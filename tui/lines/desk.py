@@ -19,12 +19,14 @@ from tui.table import Column, Layout, fit_columns
 
 SPARK_S: Final = 300
 """Seconds that a sparkline spans."""
-SPARK_CELLS: Final = 8
+SPARK_CELLS: Final = 7
+TOO_WIDE: Final = 10_000
+"""Samples that a column of z-scores has no room for."""
 UNUSUAL: Final = 2.0
 """From this z on a figure is drawn to be seen."""
 
 MARKET_COLUMNS: Final = (
-    Column("name", "market", 19, "<", 0, help="venue, kind and pair; ~ its contract facts are assumed"),
+    Column("name", "market", 19, "<", 0, most=21, help="venue, kind and pair; ~ its contract facts are assumed"),
     Column("state", "state", 9, "<", 1, help="● believed, with the book's age; ◐ late or silent; ○ no book"),
     Column("bid", "bid", 9, ">", 0, help="best bid, quote currency"),
     Column("ask", "ask", 9, ">", 0, help="best ask, quote currency"),
@@ -34,11 +36,11 @@ MARKET_COLUMNS: Final = (
     Column(
         "mark", "bp", 6, ">", 1, group="mark − index", help="mark against the venue's own index; M: only what funding makes of it"
     ),
-    Column("mark_z", "z", 5, ">", 2, group="mark − index", help="its z-score"),
-    Column("mark_line", "5 min", SPARK_CELLS, "<", 4, group="mark − index", help="its last five minutes"),
+    Column("mark_z", "z", 5, ">", 2, group="mark − index", help="its z-score; n12: only 12 samples yet, too few for one"),
+    Column("mark_line", "last 5m", SPARK_CELLS, "<", 4, group="mark − index", help="its last five minutes"),
     Column("premium", "bp", 6, ">", 3, group="premium", help="the book's price at impact size against the index"),
-    Column("premium_z", "z", 5, ">", 4, group="premium", help="its z-score"),
-    Column("premium_line", "5 min", SPARK_CELLS, "<", 6, group="premium", help="its last five minutes"),
+    Column("premium_z", "z", 5, ">", 4, group="premium", help="its z-score, or how many samples"),
+    Column("premium_line", "last 5m", SPARK_CELLS, "<", 6, group="premium", help="its last five minutes"),
     Column(
         "basis",
         "bp",
@@ -64,7 +66,7 @@ MARKET_COLUMNS: Final = (
 )
 
 ROUTE_COLUMNS: Final = (
-    Column("name", "route: buy → sell", 32, "<", 0, help="buy at the first, sell at the second"),
+    Column("name", "route: buy → sell", 32, "<", 0, most=34, help="buy at the first, sell at the second"),
     Column("legs", "legs", 4, "<", 3, help="state of both legs"),
     Column("in", "in bp", 7, ">", 0, help="sell price over buy price at size, before fees"),
     Column("fees", "fees bp", 7, ">", 0, help="every taker fee: four, or two between spots"),
@@ -98,10 +100,10 @@ REASONS: Final[Mapping[str, str]] = {
     "size": "no: size below [guards] min_leg_usd",
     "lot": "no: below lot or least notional",
     "unit": "no: beyond [guards] plausible_bp",
-    "no mark": "no fresh marks: never alerted",
-    "stale mark": "a mark is stale: never alerted",
-    "mark jump": "a mark jumped: never alerted",
-    "standing": "standing basis: never alerted",
+    "no mark": "no marks: not alerted",
+    "stale mark": "mark stale: no alert",
+    "mark jump": "mark jumped: no alert",
+    "standing": "standing: no alert",
 }
 """Refusals by the engine's word for them."""
 
@@ -150,8 +152,10 @@ def jumped(before: Touch | None, market: MarketView) -> bool:
     return abs(market.bid - before[0]) >= limit * market.bid or abs(market.ask - before[1]) >= limit * market.ask
 
 
-def market_line(layout: Layout, market: MarketView, basis: PairView | None, now: Ns, spark: Style, flash: bool = False) -> Line:
-    """One market. `spark` is the style of the sparklines, `flash` marks its touch for this frame."""
+def market_line(
+    layout: Layout, market: MarketView, basis: PairView | None, now: Ns, spark: Style, z_from: int, flash: bool = False
+) -> Line:
+    """One market. `spark` is the style of the sparklines, a z needs `z_from` samples, `flash` marks its touch for this frame."""
     role = "text" if not market.refused else "stale"
     tick = market.facts.tick
     cells = {
@@ -163,9 +167,9 @@ def market_line(layout: Layout, market: MarketView, basis: PairView | None, now:
         "depth1": (_depth(market, "1"), role),
         "depth5": (_depth(market, "5"), role),
         "mark": (bps(market.mark_index_bps) + ("M" if market.badge else ""), "text"),
-        "mark_z": _z(market.mark_index_z),
+        "mark_z": _z(market.mark_index_z, market.mark_index_n, z_from),
         "premium": (bps(market.premium_bps), role),
-        "premium_z": _z(market.premium_z),
+        "premium_z": _z(market.premium_z, market.premium_n, z_from),
         "funding": (percent(market.funding_rate), "text"),
         "interval": (interval(market.funding_interval_s), "dim"),
         "next": (countdown(market.funding_next_ns - now if market.funding_next_ns is not None else None), "text"),
@@ -184,7 +188,7 @@ def market_line(layout: Layout, market: MarketView, basis: PairView | None, now:
             f"{'RAW ' if raw and basis.basis_bps is not None else ''}{bps(basis.basis_bps)}",
             "dim" if raw else "text",
         )
-        cells["basis_z"] = (z(basis.z), "dim") if raw else _z(basis.z)
+        cells["basis_z"] = (_z(basis.z, basis.n, z_from)[0], "dim") if raw else _z(basis.z, basis.n, z_from)
     return layout.row(cells)
 
 
@@ -232,7 +236,10 @@ def _depth(market: MarketView, band: str) -> str:
     return f"{compact(found[0])}/{compact(found[1])}" if found is not None else DASH
 
 
-def _z(value: float | None) -> tuple[str, str]:
+def _z(value: float | None, n: int, least: int) -> tuple[str, str]:
+    """A z-score, or how many samples there are while they are too few for one."""
+    if value is None and 0 < n < least:
+        return f"n{n}" if n < TOO_WIDE else f"n{TOO_WIDE - 1}", "dim"
     return z(value), "title" if value is not None and abs(value) >= UNUSUAL else "text"
 
 

@@ -63,7 +63,7 @@ class AlertsScreen(LiveScreen):
         rows = [Row(item.key, row(layout, item, facts, now)) for item in items]
         self.grid.show((layout.head(),), rows, empty)
         filtered = f" · filter “{self.chosen.text}”: {len(items)} of {total}" if self.chosen.text else f" · {total}"
-        self.panel.say(f"ALERTS  {self.order}{filtered}", self.chosen.problem)
+        self.panel.say(f"ALERTS  {self.order}{filtered}", self.chosen.problem, layout)
 
     # -- keys --------------------------------------------------------------------------------------------------------------
 

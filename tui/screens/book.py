@@ -10,7 +10,7 @@ from analytics.routes import Axis
 from analytics.snapshot import MarketView, View
 from feeds.model import InstrumentId
 from tui.formats import usd
-from tui.line import Line, pad, text_of
+from tui.line import Line, first_fitting, pad, text_of
 from tui.lines.book import (
     UNIT_NAMES,
     WIDE_SCREEN,
@@ -19,7 +19,7 @@ from tui.lines.book import (
     columns_fit,
     cursor_text,
     fair_row,
-    full_bar,
+    full_bars,
     heads,
     tape_line,
     tape_table,
@@ -32,7 +32,7 @@ from tui.screens.picker import PickerScreen
 from tui.widgets.bindings import bind
 from tui.widgets.ladder import LadderGrid
 from tui.widgets.live_grid import LiveGrid, Row
-from tui.widgets.panel import Panel
+from tui.widgets.panel import EDGE_CELLS, Panel
 from tui.widgets.room import Side
 
 GROUPS_BPS: Final = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -103,7 +103,7 @@ class BookScreen(LiveScreen):
         """None: where every market has its column beside it."""
         self._held: dict[str, AxisHold] = {}
         self._axes: tuple[AxisView, ...] = ()
-        self._full = 0.0
+        self._full: dict[InstrumentId, float] = {}
         self._rows = Rows()
         self._count = 0
         """Rows in the last frame."""
@@ -150,7 +150,7 @@ class BookScreen(LiveScreen):
         axes = scene.snapshot.axes
         markets = {market.instrument: market for market in scene.snapshot.markets}
         self._remember(axes)
-        self._full = full_bar(axes, self.cumulative, self._full)
+        self._full = full_bars(axes, self.unit, self.cumulative, self._full)
         drawn = Ladder(unit=self.unit, cumulative=self.cumulative, selected=self.selected, full=self._full)
         width = self.grid.size.width
         if not width:
@@ -192,29 +192,29 @@ class BookScreen(LiveScreen):
             wanted = room >= WIDE_SCREEN and columns_fit(axes, room)
         if self.tape_panel.display != wanted:
             self.tape_panel.display = wanted
+            self.call_after_refresh(self.draw)  # both panels have another width then
         if wanted:
             layout = tape_table(self.tape.size.width)
             lines = [tape_line(layout, trade, markets) for trade in scene.snapshot.tape]
-            self.tape.show((layout.head(),), [Row(str(at), line) for at, line in enumerate(lines)])
             minimum = usd(self.arbtop.source.engine.settings.tape.min_usd)
+            rows = [Row(str(at), line) for at, line in enumerate(lines)]
+            self.tape.show((layout.head(),), rows, f"none of {minimum} or more so far")
             self.tape_panel.say(f"PRINTS from {minimum}, all markets")
 
     def _show_info(self, axes: tuple[AxisView, ...], markets: dict[InstrumentId, MarketView]) -> None:
         axis, market = self._axis_of(self.selected), markets.get(self.selected)
         text = ""
         if axis is not None and axis.top is not None and market is not None and self.grid.cursor:
-            text = cursor_text(axis, market, axis.top - int(self.grid.cursor))
+            text = cursor_text(axis, market, axis.top - int(self.grid.cursor), self.info.size.width - 3)
         self.info.show((pad(Line(((f" ▸ {text}", "text"),)), self.info.size.width),), ())
 
     def _titles(self, axes: tuple[AxisView, ...], scene: Scene) -> None:
-        names = " and ".join(axis.name for axis in axes)
-        how = (
-            "own index"
-            if any(axis.axis is Axis.INDEX for axis in axes)
-            else f"one axis for {names}"
-            if len(axes) == 1
-            else f"one axis a quote, {names}: not comparable"
-        )
+        names = [axis.name for axis in axes]
+        how, short = f"one axis for {' and '.join(names)}", " and ".join(names)
+        if any(axis.axis is Axis.INDEX for axis in axes):
+            how = short = "own index"
+        elif len(axes) > 1:
+            how, short = f"one axis a quote, {' and '.join(names)}: not comparable", f"{' ┃ '.join(names)} not comparable"
         modes = [
             UNIT_NAMES[self.unit] if self.unit != "base" else self.base,
             "added up from the touch" if self.cumulative else "per row",
@@ -226,10 +226,17 @@ class BookScreen(LiveScreen):
         every = sum(len(axis.members) for axis in axes)
         shown = len(widths(axes, self.grid.size.width, self.selected)[1])
         part = f"  {shown} of {every} markets" if shown < every else ""
-        self.panel.say(
-            f"BOOK  {self.base}{part}  {how}  sizes in {', '.join(modes)}",
-            f"full bar {usd(self._full) if self.unit == 'quote' else f'{self._full:g}'} · ◆ {usd(scene.size_usd)}",
-        )
+        sizes, what = ", ".join(modes), f"BOOK  {self.base}{part}"
+        titles = (f"{what}  {how}  sizes in {sizes}", f"{what}  {short}  sizes in {sizes}", f"{what}  {short}  {sizes}")
+        below = f"{self._bars()} · ◆ {usd(scene.size_usd)}"
+        self.panel.say(first_fitting((*titles, f"{what}  {sizes}", what), self.panel.size.width - EDGE_CELLS), below)
+
+    def _bars(self) -> str:
+        """What a full bar stands for."""
+        full = max(self._full.values(), default=0.0)
+        if self.unit == "quote":
+            return f"full bar {usd(full)}"
+        return f"full bar {full:g} {self.base}" if self.unit == "base" else "bars: each market its own scale"
 
     # -- keys --------------------------------------------------------------------------------------------------------------
 
@@ -245,8 +252,16 @@ class BookScreen(LiveScreen):
 
     def _anew(self) -> None:
         self._held = {}
-        self._full = 0.0
+        self._full = {}
         self.panned = False
+
+    def looks(self) -> tuple[object, ...]:
+        return *super().looks(), self._cursor()
+
+    def on_live_grid_moved(self, event: LiveGrid.Moved) -> None:
+        """What the line below says is of the cursor's row."""
+        event.stop()
+        self.draw()
 
     def on_ladder_grid_panned(self, event: LadderGrid.Panned) -> None:
         event.stop()
@@ -293,12 +308,12 @@ class BookScreen(LiveScreen):
 
     def action_unit(self) -> None:
         self.unit = UNITS[(UNITS.index(self.unit) + 1) % len(UNITS)]
-        self._full = 0.0
+        self._full = {}
         self.draw()
 
     def action_cumulative(self) -> None:
         self.cumulative = not self.cumulative
-        self._full = 0.0
+        self._full = {}
         self.draw()
 
     def action_axis(self) -> None:

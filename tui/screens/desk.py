@@ -34,6 +34,7 @@ from tui.screens.live import LiveScreen
 from tui.screens.picker import PickerScreen
 from tui.screens.route import RouteScreen
 from tui.source import LiveStatus
+from tui.table import Layout
 from tui.widgets.bindings import bind
 from tui.widgets.live_grid import LiveGrid, Row
 from tui.widgets.panel import Panel
@@ -44,7 +45,8 @@ ROUTES: Final = 60
 """Routes that are judged for the screen, the nearest first."""
 STRIPPED: Final = 20
 MARKET_ROWS: Final = 12
-"""Of markets, before the panel scrolls."""
+MARKET_SHARE: Final = 0.4
+"""Of the height: so many rows of markets, or `MARKET_ROWS`, before the panel scrolls."""
 
 AGES: Final = (
     "of which moment",
@@ -104,13 +106,14 @@ class DeskScreen(LiveScreen):
         basis = same_venue_basis(snapshot)
 
         table = market_table(self.markets.size.width)
+        z_from = self.arbtop.source.engine.settings.z.min_periods
         markets = [market for market in sorted(snapshot.markets, key=_market_order) if self._matches(market_name(market.facts))]
         rows = []
         for market in markets:
             name = market.instrument
             flash = not self.arbtop.look.calm and jumped(self._touches.get(name), market)
             self._touches[name] = (market.bid, market.ask)
-            rows.append(Row(name, market_line(table, market, basis.get(name), now, spark, flash)))
+            rows.append(Row(name, market_line(table, market, basis.get(name), now, spark, z_from, flash)))
         heads = [*table.heads()]
         if not snapshot.markets and isinstance(scene.status, LiveStatus):
             heads += nothing_listed(scene.status)
@@ -131,7 +134,7 @@ class DeskScreen(LiveScreen):
         latest = [Row(item.key, alert_row(strip, item, facts, now)) for item in scene.items[:STRIPPED]]
         self._keep_first(self.strip, latest)
         self.strip.show((), latest, nothing_fired(self.arbtop.source.engine.alerts.rules))
-        self._titles(scene, len(rows))
+        self._titles(scene, len(rows), table, layout)
 
     def _keep_first(self, grid: LiveGrid, rows: Sequence[Row]) -> None:
         """The cursor stays on the best route, and the latest alert, until the user moves it; from then on it follows its row."""
@@ -148,22 +151,26 @@ class DeskScreen(LiveScreen):
             return "RAW: no two markets of an asset have a common axis: their quotes differ, and an index is missing"
         return "no route matches the filter"
 
-    def _titles(self, scene: Scene, routes: int) -> None:
+    def _titles(self, scene: Scene, routes: int, table: Layout, layout: Layout) -> None:
         settings = self.arbtop.source.engine.settings
         found = f" · filter “{self.filter}”" if self.filter else ""
-        self.markets_panel.say(f"MARKETS{found}", f"z over {settings.z.window} s")
+        shown, every = self.markets.rows_shown, len(self.markets.rows)
+        part = f"  {shown} of {every}" if 0 < shown < every else ""
+        self.markets_panel.say(f"MARKETS{part}{found}", f"z over {settings.z.window} s, from {settings.z.min_periods} on", table)
         judged = "" if scene.size_usd == scene.judged_usd else f" (alerts at {usd(scene.judged_usd)})"
         size = f"at {usd(scene.size_usd)} a leg{judged}" if scene.size_usd else "at the touch"
+        fees = "all fees" if self.has_class("-short") else "after every fee in and out"
         counted = f"{routes} route{'s' if routes != 1 else ''}"
         self.routes_panel.say(
-            f"CLOSEST TO MONEY  {size}, after every fee in and out{found}",
+            f"CLOSEST TO MONEY  {size}, {fees}{found}",
             f"{'by asset' if self.by_asset else 'nearest by touch'} · {counted} · opens at edge {bps(settings.arb.open_bp)} bp",
+            layout,
         )
         self.strip_panel.say("ALERTS", "7 opens the list")
 
     def _fit_markets(self, lines: int) -> None:
         short = self.has_class("-short")
-        height = min(lines, MARKET_ROWS) + (1 if short else 2)
+        height = min(lines, max(MARKET_ROWS, int(self.size.height * MARKET_SHARE))) + (1 if short else 2)
         height = min(height, max(self.size.height // 2 - (3 if short else 0), 5))
         if self.markets_panel.styles.height is None or self.markets_panel.styles.height.value != height:
             self.markets_panel.styles.height = height

@@ -47,8 +47,10 @@ class LiveScreen(Screen[None], inherit_bindings=False):
         self.footer = LiveGrid(id="footer", cursor=False)
         self.prompt = Prompt()
         self._brush = Brush(self)
+        self._grids: tuple[LiveGrid, ...] = ()
+        """All that lines are handed to."""
         self._drawn: object = None
-        """What the source was when the last frame was drawn by time."""
+        """What the source was, and from where it was looked at, when the last frame was drawn by time."""
 
     # -- for subclasses ----------------------------------------------------------------------------------------------------
 
@@ -63,6 +65,10 @@ class LiveScreen(Screen[None], inherit_bindings=False):
     def ladder(self) -> LadderQuery | None:
         """How it looks at order books, where it does: that may change while the picture is frozen."""
         return None
+
+    def looks(self) -> tuple[object, ...]:
+        """From where it looks: a frame of the same instant differs when this does, as after a resize while a replay is paused."""
+        return tuple(grid.size for grid in self._grids)
 
     def show(self, scene: Scene) -> None:
         """Hand lines to the grids."""
@@ -81,6 +87,7 @@ class LiveScreen(Screen[None], inherit_bindings=False):
         yield self.footer
 
     def on_mount(self) -> None:
+        self._grids = tuple(self.query(LiveGrid))
         self._timer = self.set_interval(1 / self.arbtop.fps, self.tick)
         self.colour()
 
@@ -97,7 +104,7 @@ class LiveScreen(Screen[None], inherit_bindings=False):
     def tick(self) -> None:
         """One period has passed."""
         app = self.arbtop
-        now = app.moment()
+        now = app.moment(), self.looks()
         if now != self._drawn and app.meter.due(app.outlet):  # a replay that stands still costs nothing
             self._drawn = now
             with self._brush.stroke():
@@ -127,7 +134,7 @@ class LiveScreen(Screen[None], inherit_bindings=False):
 
     def colour(self) -> None:
         """Draw in the app's colours from now on."""
-        for grid in self.query(LiveGrid):
+        for grid in self._grids:
             grid.brush = self._brush
             grid.use(self.arbtop.palette)
 
