@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from feeds.text import clean_text
+from tui.formats import plural
 
 LIMIT_BYTES: Final = 100_000
 TOOL_TIMEOUT_S: Final = 0.5
@@ -56,7 +57,7 @@ def copy(
         return "nothing to copy"
     if len(data) > LIMIT_BYTES:
         return f"not copied: {len(data) / 1000:.1f} kB is more than {LIMIT_BYTES // 1000} kB; {EXPORT_INSTEAD}"
-    copied = f"copied {len(clean)} character{'s' if len(clean) != 1 else ''}"
+    copied = f"copied {plural(len(clean), 'character')}"
     for command in _tools(env, platform):
         if run(command, data):
             return f"{copied} with {command[0]}"

@@ -265,3 +265,20 @@ def stamp(ns: float | None) -> str:
     """A moment as part of a file name: 20240808T235812Z."""
     text = moment(ns)
     return text[:19].translate({ord("-"): None, ord(":"): None, ord(" "): "T"}) + "Z" if text != DASH else "unknown"
+
+
+_BYTES: Final = ((999.5, "B", 1.0), (999.5e3, "kB", 1e3), (999.5e6, "MB", 1e6), (999.5e9, "GB", 1e9), (999.5e12, "TB", 1e12))
+
+
+def data_size(bytes_: float | None) -> str:
+    """An amount of bytes with its unit, in 6 cells: 512 B, 61 MB, 1.2 GB."""
+    if bytes_ is None or not 0 <= bytes_ < _BYTES[-1][0]:
+        return DASH
+    _, unit, scale = next(step for step in _BYTES if bytes_ < step[0])
+    figure = bytes_ / scale
+    return f"{figure:.1f} {unit}" if scale > 1 and figure < 9.95 else f"{figure:.0f} {unit}"
+
+
+def plural(number: int, word: str) -> str:
+    """So many of them: 1 route, 12 routes."""
+    return f"{count(number)} {word}{'' if number == 1 else 's'}"

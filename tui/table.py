@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from tui.formats import DASH
+from tui.formats import DASH, plural
 from tui.line import Line, Span, first_fitting, fit, number, pad
 
 NO_CELL: Final = (DASH, "dim")
@@ -49,7 +49,7 @@ class Layout(Struct, frozen=True):
     def said_missing(self, room: int) -> str:
         """What a wider line would show as well, in up to `room` cells; empty where that is nothing, or not to be said in them."""
         count = len(self.missing)
-        named, counted = f"no room for {', '.join(self.missing)}", f"no room for {count} column{'s' if count > 1 else ''}"
+        named, counted = f"no room for {', '.join(self.missing)}", f"no room for {plural(count, 'column')}"
         return first_fitting((named, counted, ""), room) if count else ""
 
     def head(self) -> Line:

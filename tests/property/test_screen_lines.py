@@ -28,7 +28,7 @@ from feeds.model import Contract, Instrument, Kind
 from tests.property.test_lines_fit import HOSTILE
 from tui.keys import TABLE
 from tui.line import Line, pad, plain, text_of
-from tui.lines import alerts, book, desk, header, help, route
+from tui.lines import alerts, book, cursor, desk, header, help, route, tape
 from tui.playback import PlaybackStatus
 from tui.scene import Held, Scene, Whose
 from tui.theme import load_theme
@@ -343,16 +343,16 @@ def test_no_ladder_breaks(data: st.DataObject, width: int, unit: Any, cumulative
     sound((line for _, line in book.Rows().make(axes, markets, drawn, width)), width)
     for axis in axes:
         pointed = structs.replace(axis, cursor=data.draw(CURSOR))
-        text = book.cursor_text(pointed, found[0], data.draw(st.integers(-40, 40)), width)
+        text = cursor.cursor_text(pointed, found[0], data.draw(st.integers(-40, 40)), width)
         sound([pad(Line(((text, "text"),)), width)], width)
 
 
 @FEW
 @given(prints=st.lists(PRINT, max_size=4), markets=MARKETS, width=WIDTH)
 def test_no_print_breaks(prints: list[Print], markets: tuple[MarketView, ...], width: int) -> None:
-    layout = book.tape_table(width)
+    layout = tape.tape_table(width)
     facts = {market.instrument: market for market in markets}
-    sound([layout.head(), *(book.tape_line(layout, trade, facts) for trade in prints)], width)
+    sound([layout.head(), *(tape.tape_line(layout, trade, facts) for trade in prints)], width)
 
 
 @FEW

@@ -7,6 +7,7 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from tests import made
+from tests.screens.idle import _idle_is_seen as _idle_is_seen
 from tests.screens.stage import SECONDS
 
 

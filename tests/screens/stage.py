@@ -28,6 +28,9 @@ from tui.app import ArbtopApp, Look
 from tui.glyphs import GLYPHS
 from tui.playback import Playback
 from tui.process import Cost
+from tui.screens.alerts import AlertsScreen
+from tui.screens.book import BookScreen
+from tui.screens.desk import DeskScreen
 from tui.screens.feeds import FeedsScreen
 from tui.screens.live import LiveScreen
 from tui.session import Replay
@@ -95,6 +98,30 @@ class Stage:
         screen = self.app.screen
         assert isinstance(screen, LiveScreen)
         return screen
+
+    @property
+    def desk(self) -> DeskScreen:
+        desk = self.app.screens["desk"]
+        assert isinstance(desk, DeskScreen)
+        return desk
+
+    @property
+    def book(self) -> BookScreen:
+        book = self.app.screens["book"]
+        assert isinstance(book, BookScreen)
+        return book
+
+    @property
+    def alerts(self) -> AlertsScreen:
+        alerts = self.app.screens["alerts"]
+        assert isinstance(alerts, AlertsScreen)
+        return alerts
+
+    @property
+    def feeds(self) -> FeedsScreen:
+        feeds = self.app.screens["feeds"]
+        assert isinstance(feeds, FeedsScreen)
+        return feeds
 
     @property
     def told(self) -> str:
@@ -252,6 +279,4 @@ class StillProcess:
 
 def still_process(stage: "Stage") -> None:
     """FEEDS shows what this process costs, and that differs from run to run."""
-    screen = stage.app.screens["feeds"]
-    assert isinstance(screen, FeedsScreen)
-    screen.meter = cast(Any, StillProcess())
+    stage.feeds.meter = cast(Any, StillProcess())

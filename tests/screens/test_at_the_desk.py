@@ -8,7 +8,7 @@ import pytest
 
 from analytics.snapshot import RouteView
 from feeds.model import MS, SECOND
-from tests.screens.stage import AT_S, Stage, StagedApp, on_stage
+from tests.screens.stage import AT_S, StagedApp, on_stage
 from tui.app import ArbtopApp
 from tui.formats import price, usd
 from tui.line import text_of
@@ -16,21 +16,7 @@ from tui.lines.desk import verdict
 from tui.lines.header import header_lines
 from tui.names import market_name
 from tui.playback import Playback
-from tui.screens.alerts import AlertsScreen
-from tui.screens.desk import DeskScreen
 from tui.screens.export import ExportScreen
-
-
-def desk_of(stage: Stage) -> DeskScreen:
-    desk = stage.app.screens["desk"]
-    assert isinstance(desk, DeskScreen)
-    return desk
-
-
-def alerts_of(stage: Stage) -> AlertsScreen:
-    alerts = stage.app.screens["alerts"]
-    assert isinstance(alerts, AlertsScreen)
-    return alerts
 
 
 def route(in_bps: float, fees_bps: float) -> RouteView:
@@ -100,17 +86,17 @@ async def test_a_speed_says_what_it_reaches(recording: Path) -> None:
 async def test_from_an_alert_one_lands_on_what_it_is_about(recording: Path, sign: str) -> None:
     async with on_stage(recording, size=(160, 60), at_s=AT_S) as stage:
         await stage.press("7")
-        found = (item for item in alerts_of(stage).items() if sign in item.alert.scope and (sign or " " not in item.alert.scope))
+        found = (item for item in stage.alerts.items() if sign in item.alert.scope and (sign or " " not in item.alert.scope))
         item = next(found)
         alert = item.alert
-        alerts_of(stage).look_at(item.key)
+        stage.alerts.look_at(item.key)
         await stage.press("enter", "enter")
         assert stage.told.startswith(f"1 s before alert #{alert.seq}: {alert.rule} ")
         assert stage.app.source.status.now_ns == alert.opened_ns - SECOND
         if sign == " > ":
             assert stage.app.screen.name == "desk"
-            assert desk_of(stage).routes.cursor == alert.scope
-            assert stage.app.focused is desk_of(stage).routes
+            assert stage.desk.routes.cursor == alert.scope
+            assert stage.app.focused is stage.desk.routes
         else:
             assert stage.app.screen.name == "book"
             assert getattr(stage.app.screen, "selected", "") == alert.scope.partition(" / ")[0]
@@ -120,8 +106,8 @@ async def test_the_list_has_the_numbers_that_one_can_go_to(recording: Path) -> N
     for size in ((80, 24), (120, 36)):
         async with on_stage(recording, size=size, at_s=AT_S, untouched=True) as stage:
             await stage.press("7")
-            lines = stage.within(alerts_of(stage).grid)
-            for item, line in zip(alerts_of(stage).items(), lines[1:], strict=False):
+            lines = stage.within(stage.alerts.grid)
+            for item, line in zip(stage.alerts.items(), lines[1:], strict=False):
                 assert f"#{item.alert.seq} " in line
                 assert item.alert.rule in line
 
@@ -150,7 +136,7 @@ async def test_a_picture_has_no_note_in_its_corner(recording: Path, tmp_path: Pa
 
 async def test_the_cursor_stays_on_the_best_route_until_it_is_moved(recording: Path) -> None:
     async with on_stage(recording, at_s=AT_S - 12) as stage:
-        desk = desk_of(stage)
+        desk = stage.desk
         best = []
         stage.app.action_play()
         for _ in range(12):
@@ -189,7 +175,7 @@ async def test_one_alert_is_not_alerts(recording: Path, tmp_path: Path) -> None:
         await stage.write("rule:route")
         await stage.press("enter", "X", "e")
         await stage.press("escape")
-        shown = [item.alert for item in alerts_of(stage).items()][:1]
+        shown = [item.alert for item in stage.alerts.items()][:1]
         assert shown
         stage.app.push_screen(ExportScreen(shown))
         await stage.settle()

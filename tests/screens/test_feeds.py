@@ -15,7 +15,7 @@ from tests.screens.stage import Stage, on_stage
 from tests.unit.test_feeds_lines import NOW, machinery, with_link
 from tui.line import Line
 from tui.lines.feeds import RECORDED, Drawer, Machinery, Place, places
-from tui.screens.feeds import FeedsScreen, LateRow
+from tui.screens.feeds import LateRow
 from tui.source import LiveStatus, Source
 
 FIRST = "BINANCE.spot.1"
@@ -96,12 +96,6 @@ def make_live(stage: Stage, made: Machinery) -> MadeRun:
     stage.app.source = cast(Any, run)
     stage.app.tape = None
     return run
-
-
-def screen(stage: Stage) -> FeedsScreen:
-    found = stage.app.screens["feeds"]
-    assert isinstance(found, FeedsScreen)
-    return found
 
 
 TROUBLED = with_link(
@@ -245,17 +239,17 @@ async def test_enter_shows_the_last_messages_and_keys_work_there_too(recording: 
         await stage.press("ctrl+r", "r")
         assert run.live.told == [("resync", "BINANCE:BTC/USDT"), ("reconnect", FIRST)]
         await stage.press("escape")
-        assert stage.app.screen is screen(stage)
+        assert stage.app.screen is stage.feeds
 
 
 async def test_the_cursor_stays_on_its_stream_when_a_row_comes_above_it(recording: Path) -> None:
     async with on_stage(recording, untouched=True) as stage:
         run = make_live(stage, machinery(("BTC",)))
         await stage.press("8", "j", "j")
-        before = screen(stage).grid.cursor
+        before = stage.feeds.grid.cursor
         run.live.trouble = {("BYBIT", "option"): "no answer"}
         await stage.settle()
-        assert screen(stage).grid.cursor == before
+        assert stage.feeds.grid.cursor == before
         await stage.press("r")
         assert run.live.told == [("reconnect", FIRST)]
 
@@ -310,7 +304,7 @@ async def test_it_draws_once_a_second_at_any_speed(recording: Path, speed: int) 
     async with on_stage(recording, untouched=True) as stage:
         run = make_live(stage, machinery(("BTC",)))
         await stage.press("8")
-        own, real_ns = screen(stage), 100 * SECOND
+        own, real_ns = stage.feeds, 100 * SECOND
         own.clock_ns = lambda: real_ns
         own.tick()
         drawn = stage.app.meter.frames
@@ -326,7 +320,7 @@ async def test_a_source_that_stands_still_is_not_drawn_again(recording: Path) ->
     async with on_stage(recording, untouched=True) as stage:
         make_live(stage, machinery(("BTC",)))
         await stage.press("8")
-        own, real_ns = screen(stage), 100 * SECOND
+        own, real_ns = stage.feeds, 100 * SECOND
         own.clock_ns = lambda: real_ns
         own.tick()
         drawn = stage.app.meter.frames
@@ -393,7 +387,7 @@ async def test_a_long_list_is_made_as_far_as_it_is_seen(recording: Path, monkeyp
 async def test_the_loops_lag_is_measured_while_the_program_runs_and_no_timer_is_left(recording: Path) -> None:
     async with on_stage(recording, untouched=True) as stage:
         await stage.press("8")
-        lag = screen(stage).lag
+        lag = stage.feeds.lag
         timer = lag._timer
         assert timer is not None
         assert not timer.cancelled()

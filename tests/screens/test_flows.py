@@ -14,18 +14,11 @@ from feeds.model import SECOND
 from tests.screens.stage import Stage, on_stage
 from tui.export import COLUMNS, export, export_bytes
 from tui.glyphs import GLYPHS
-from tui.screens.alerts import AlertsScreen
 from tui.worklist import ORDERS
 
 
-def alerts_of(stage: Stage) -> AlertsScreen:
-    alerts = stage.app.screens["alerts"]
-    assert isinstance(alerts, AlertsScreen)
-    return alerts
-
-
 def listed(stage: Stage) -> list[str]:
-    return [line for line in stage.within(alerts_of(stage).grid)[1:] if line.strip()]
+    return [line for line in stage.within(stage.alerts.grid)[1:] if line.strip()]
 
 
 async def write_line(stage: Stage, text: str) -> None:
@@ -63,8 +56,8 @@ async def test_acknowledge_all_takes_only_what_is_shown(recording: Path) -> None
 async def test_a_mute_takes_its_likes_and_is_taken_back(recording: Path) -> None:
     async with on_stage(recording, size=(120, 60)) as stage:
         await stage.press("7")
-        item = alerts_of(stage).items()[0]
-        likes = [each for each in alerts_of(stage).items() if each.alert.scope == item.alert.scope]
+        item = stage.alerts.items()[0]
+        likes = [each for each in stage.alerts.items() if each.alert.scope == item.alert.scope]
         assert len(likes) > 1
         await stage.press("m")
         assert sum("MUTED" in line for line in listed(stage)) == len(likes)
@@ -78,17 +71,17 @@ async def test_a_mute_takes_its_likes_and_is_taken_back(recording: Path) -> None
 async def test_a_filter_with_a_mistake_says_which(recording: Path) -> None:
     async with on_stage(recording, at_s=66.0) as stage:
         await stage.press("7")
-        every = len(alerts_of(stage).grid.rows)
+        every = len(stage.alerts.grid.rows)
         await stage.press("slash")
         await stage.write("sev>=bad")
         assert "sev>=bad: a severity is one of info, warn, crit" in stage.text()
-        assert len(alerts_of(stage).grid.rows) == every
+        assert len(stage.alerts.grid.rows) == every
         await stage.write("sev<=warn")
         assert "a severity is one of" not in stage.text()
-        assert 0 < len(alerts_of(stage).grid.rows) < every
+        assert 0 < len(stage.alerts.grid.rows) < every
         assert all("▲" in line for line in listed(stage))
         await stage.press("escape")
-        assert len(alerts_of(stage).grid.rows) == every, "a filter that is given up does not stay"
+        assert len(stage.alerts.grid.rows) == every, "a filter that is given up does not stay"
 
 
 async def test_every_order_sorts_and_the_last_leads_to_the_first(recording: Path) -> None:
@@ -97,11 +90,11 @@ async def test_every_order_sorts_and_the_last_leads_to_the_first(recording: Path
         seen = []
         for name in ORDERS:
             assert f"ALERTS  {name}" in stage.lines()[2]
-            shown = [row.key for row in alerts_of(stage).grid.rows]
+            shown = [row.key for row in stage.alerts.grid.rows]
             now = stage.app.source.engine.now_ns
             assert shown == [
                 item.key
-                for item in sorted(alerts_of(stage).items(), key=lambda item, name=name: ORDERS[name](item, now))  # type: ignore[misc]
+                for item in sorted(stage.alerts.items(), key=lambda item, name=name: ORDERS[name](item, now))  # type: ignore[misc]
             ]
             seen.append(tuple(shown))
             await stage.press("s")
@@ -112,9 +105,9 @@ async def test_every_order_sorts_and_the_last_leads_to_the_first(recording: Path
 async def test_the_cursor_stays_on_its_alert_when_the_order_changes(recording: Path) -> None:
     async with on_stage(recording, untouched=True) as stage:
         await stage.press("7", "j", "j")
-        key = alerts_of(stage).grid.cursor
+        key = stage.alerts.grid.cursor
         await stage.press("s")
-        assert alerts_of(stage).grid.cursor == key
+        assert stage.alerts.grid.cursor == key
         pointed = [line for line in listed(stage) if line.startswith("▸")]
         assert len(pointed) == 1
 
@@ -122,8 +115,8 @@ async def test_the_cursor_stays_on_its_alert_when_the_order_changes(recording: P
 async def test_the_detail_has_the_books_at_the_trigger_and_enter_goes_there(recording: Path) -> None:
     async with on_stage(recording, size=(120, 60)) as stage:
         await stage.press("7", "j", "j", "j", "j", "j", "j")
-        key = alerts_of(stage).grid.cursor
-        seq = next(item.alert.seq for item in alerts_of(stage).items() if item.key == key)
+        key = stage.alerts.grid.cursor
+        seq = next(item.alert.seq for item in stage.alerts.items() if item.key == key)
         alert, trigger = stage.app.source.alerts[seq], stage.app.source.triggers[seq]
         await stage.press("enter")
         text = stage.text()
@@ -359,7 +352,7 @@ async def test_alerts_are_the_same_after_going_back_and_forth(recording: Path) -
         before = stage.lines()[3:-1]
         await stage.press("colon")
         await write_line(stage, "start")
-        assert not alerts_of(stage).grid.rows
+        assert not stage.alerts.grid.rows
         await stage.press("colon")
         await write_line(stage, "+13")
         assert [re.sub("[▸]", " ", line) for line in stage.lines()[3:-1]] == [re.sub("[▸]", " ", line) for line in before]

@@ -16,9 +16,6 @@ from tui.formats import ratio
 from tui.lines.alerts import table as alert_table
 from tui.lines.desk import market_table, route_table
 from tui.names import market_name, quoted_name
-from tui.screens.alerts import AlertsScreen
-from tui.screens.book import BookScreen
-from tui.screens.desk import DeskScreen
 from tui.table import Layout
 from tui.widgets.live_grid import LiveGrid
 
@@ -46,31 +43,13 @@ def names_of(instrument: Instrument) -> tuple[str, str]:
     return market_name(instrument), quoted_name(instrument)
 
 
-def desk_of(stage: Stage) -> DeskScreen:
-    desk = stage.app.screens["desk"]
-    assert isinstance(desk, DeskScreen)
-    return desk
-
-
-def book_of(stage: Stage) -> BookScreen:
-    book = stage.app.screens["book"]
-    assert isinstance(book, BookScreen)
-    return book
-
-
-def alerts_of(stage: Stage) -> AlertsScreen:
-    alerts = stage.app.screens["alerts"]
-    assert isinstance(alerts, AlertsScreen)
-    return alerts
-
-
 def markets_on_desk(stage: Stage) -> dict[str, Cells]:
-    grid = desk_of(stage).markets
+    grid = stage.desk.markets
     return {row["name"]: row for row in rows_of(stage, grid, market_table(grid.size.width), 2)}
 
 
 def routes_on_desk(stage: Stage) -> dict[str, Cells]:
-    grid = desk_of(stage).routes
+    grid = stage.desk.routes
     return {row["name"]: row for row in rows_of(stage, grid, route_table(grid.size.width), 1)}
 
 
@@ -90,7 +69,7 @@ async def test_a_market_is_the_same_on_desk_and_in_its_book(recording: Path, hel
         await frozen_or_paused(stage, held)
         desk = markets_on_desk(stage)
         await stage.press("3", "v")  # without the tape there is room for both prices of each market
-        heads = [line.split("│") for line in stage.within(book_of(stage).grid)[:3]]
+        heads = [line.split("│") for line in stage.within(stage.book.grid)[:3]]
         columns = {name.strip(): (name, second, third) for name, second, third in zip(*(line[1:] for line in heads), strict=True)}
         assert len(columns) == len(desk) == len(snapshot.markets) == 6
         for market in snapshot.markets:
@@ -142,11 +121,11 @@ async def test_a_route_is_the_same_on_desk_and_in_its_detail(recording: Path, he
 async def test_an_alert_is_the_same_in_strip_list_and_detail(recording: Path, held: bool) -> None:
     async with on_stage(recording, size=WIDE, untouched=not held) as stage:
         await frozen_or_paused(stage, held)
-        strip = desk_of(stage).strip
+        strip = stage.desk.strip
         stripped = rows_of(stage, strip, alert_table(strip.size.width), 0)
         verdicts = {name: row["verdict"] for name, row in routes_on_desk(stage).items()}
         await stage.press("7")
-        grid = alerts_of(stage).grid
+        grid = stage.alerts.grid
         listed = rows_of(stage, grid, alert_table(grid.size.width), 1)
         assert listed[: len(stripped)] == stripped
         assert len(stripped) == STRIPPED
@@ -177,7 +156,7 @@ async def test_the_header_is_the_same_everywhere_and_counts_what_the_list_holds(
         assert len(set(headers)) == 1, headers
         counts = {glyph: int(count) for glyph, count in re.findall(r"([■▲●])(\d+)\b(?!ms)", headers[0])}
         await stage.press("7")
-        waiting = [item for item in alerts_of(stage).items() if item.mark == "NEW"]
+        waiting = [item for item in stage.alerts.items() if item.mark == "NEW"]
         by_severity = {
             glyph: sum(item.alert.severity == name for item in waiting) for glyph, name in (("■", "crit"), ("▲", "warn"))
         }

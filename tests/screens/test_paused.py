@@ -10,14 +10,6 @@ import pytest
 
 from tests.screens.stage import Stage, on_stage
 from tui.line import text_of
-from tui.screens.book import BookScreen
-from tui.screens.desk import DeskScreen
-
-
-def book_of(stage: Stage) -> BookScreen:
-    book = stage.app.screens["book"]
-    assert isinstance(book, BookScreen)
-    return book
 
 
 async def keys(stage: Stage, *pressed: str) -> None:
@@ -36,7 +28,7 @@ async def ticks(stage: Stage) -> None:
 
 def said_and_pointed(stage: Stage) -> tuple[str, str]:
     """The price in the line below the books, and the one of the row that the cursor is on."""
-    book = book_of(stage)
+    book = stage.book
     (said,) = stage.within(book.info)
     found = re.search(r" to ([^ :]+)", said)
     assert found is not None, said
@@ -51,7 +43,7 @@ async def test_the_line_below_the_books_is_of_the_row_that_the_cursor_is_on(reco
         await keys(stage, pressed)
         said, pointed = said_and_pointed(stage)
         assert said == pointed
-        assert not stage.within(book_of(stage).info)[0].rstrip().endswith("—")
+        assert not stage.within(stage.book.info)[0].rstrip().endswith("—")
 
 
 async def test_a_move_is_answered_before_the_next_tick(recording: Path) -> None:
@@ -70,7 +62,7 @@ async def test_after_a_way_to_another_time_the_line_below_has_its_figures(record
             stage.app.source.advance(stage.clock.now_ns)
         await ticks(stage)
         assert len(set(said_and_pointed(stage))) == 1
-        assert not stage.within(book_of(stage).info)[0].rstrip().endswith("—")
+        assert not stage.within(stage.book.info)[0].rstrip().endswith("—")
 
 
 @pytest.mark.parametrize("pressed", [("v",), ("v", "v"), ("z",), ("z", "z"), ("/",), (":", "escape"), ("v", "z")])
@@ -99,26 +91,23 @@ async def test_a_new_size_is_filled(recording: Path, screen: str, size: tuple[in
 async def test_prints_say_that_there_are_none(recording: Path) -> None:
     async with on_stage(recording, at_s=0.0) as stage:
         await keys(stage, "3", "v")
-        book = book_of(stage)
+        book = stage.book
         assert not book.tape.rows
         assert "none of $100k or more so far" in stage.within(book.tape)[1]
 
 
 async def test_what_a_screen_has_no_room_for_is_said(recording: Path) -> None:
     async with on_stage(recording, size=(120, 36), untouched=True) as stage:
-        desk = stage.app.screens["desk"]
-        assert isinstance(desk, DeskScreen)
+        desk = stage.desk
         said = str(desk.markets_panel.border_subtitle)
         assert "no room for sprd, depth $" in said
         assert "no room" not in str(desk.routes_panel.border_subtitle)
     async with on_stage(recording, size=(80, 24), untouched=True) as stage:
-        desk = stage.app.screens["desk"]
-        assert isinstance(desk, DeskScreen)
+        desk = stage.desk
         assert "no room for 8 columns" in str(desk.markets_panel.border_title)
         assert "no room for 4 columns" in str(desk.routes_panel.border_title)
     async with on_stage(recording, size=(60, 16), untouched=True) as stage:
-        desk = stage.app.screens["desk"]
-        assert isinstance(desk, DeskScreen)
+        desk = stage.desk
         assert desk.markets.rows_shown < 6
         assert f"MARKETS  {desk.markets.rows_shown} of 6" in str(desk.markets_panel.border_title)
     async with on_stage(recording, size=(250, 60), untouched=True) as stage:

@@ -8,7 +8,6 @@ from textual.widgets import Input
 from feeds.model import SECOND
 from tests.screens.stage import Stage, on_stage
 from tui.screens.alerts import AlertsScreen
-from tui.screens.desk import DeskScreen
 
 ENTER, ESC = "enter", "escape"
 BATCHES = {
@@ -28,8 +27,7 @@ BATCHES = {
 async def state(stage: Stage) -> object:
     """What tells one way through the keys from another."""
     screen, alerts = stage.screen, stage.app.screens["alerts"]
-    desk = stage.app.screens["desk"]
-    assert isinstance(desk, DeskScreen)
+    desk = stage.desk
     assert isinstance(alerts, AlertsScreen)
     return (
         [each.name for each in stage.app.screen_stack],

@@ -11,7 +11,8 @@ from analytics.snapshot import MarketView, View
 from feeds.model import Instrument, InstrumentId
 from tests.unit.test_routes import BIN_COIN, BIN_PERP, Floor
 from tui.line import text_of
-from tui.lines.book import AXIS_EDGE, Ladder, Rows, cursor_text, full_bars, heads
+from tui.lines.book import AXIS_EDGE, Ladder, Rows, full_bars, heads
+from tui.lines.cursor import cursor_text
 
 WIDTH: Final = 120
 PERP: Final = structs.replace(BIN_PERP, tick=1.0)

@@ -14,27 +14,24 @@ from feeds.health import Health
 from feeds.links import Breaker, ClockView, FeedsView, LinkView, PoolView, Recording
 from feeds.model import MS, SECOND, BookState, Channel, Contract, Instrument, Kind, LinkState, Ns, Status, Stream
 from tests.property.test_lines_fit import HOSTILE
+from tui.formats import data_size
 from tui.line import Line, pad, plain, text_of
+from tui.lines.feed import detail_lines, wrapped
 from tui.lines.feeds import (
     BOOK_STATES,
-    BREAKERS,
     LINK_STATES,
     RECORDED,
     SILENT_NS,
     Drawer,
     Machinery,
     Place,
-    Terminal,
-    detail_lines,
-    machine_lines,
     name_of,
     places,
     reason_text,
-    size,
     state_of,
     title,
-    wrapped,
 )
+from tui.lines.machine import BREAKERS, Terminal, machine_lines
 from tui.process import Cost
 
 NOW: Ns = 1_790_784_000 * SECOND
@@ -362,7 +359,7 @@ def test_each_state_of_a_breaker_is_a_sign_and_a_word() -> None:
     [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (61e6, "61 MB"), (1.24e9, "1.2 GB"), (nan, "—"), (None, "—"), (-1, "—")],
 )
 def test_an_amount_of_bytes_has_its_unit(amount: float | None, text: str) -> None:
-    assert size(amount) == text
+    assert data_size(amount) == text
 
 
 # -- in detail -----------------------------------------------------------------------------------------------------------------

@@ -14,13 +14,12 @@ from msgspec import Struct
 
 from analytics.ladder import AxisView, LadderColumn, Unit
 from analytics.routes import Axis
-from analytics.snapshot import MarketView, Print
+from analytics.snapshot import MarketView
 from feeds.model import InstrumentId
-from tui.formats import DASH, bps, clock, compact, count, price, quantity, ratio, rough
+from tui.formats import DASH, bps, count, price, quantity, ratio, rough
 from tui.line import Line, Span, first_fitting, fit, number, pad
 from tui.lines.desk import state_of
 from tui.names import market_name, quoted_name
-from tui.table import Column, Layout, fit_columns
 
 UNIT_NAMES: Final[Mapping[Unit, str]] = {"quote": "$", "base": "coin", "contracts": "contracts"}
 
@@ -436,76 +435,3 @@ def _ask_bar(cell: Cell, room: int) -> Span:
     whole, part = divmod(cell.ask_bar, 8)
     bar = (STALE_BAR if cell.hollow else "█") * whole + (EIGHTHS[part] if part else "")
     return bar.ljust(room), "stale" if cell.hollow else "ask_bar"
-
-
-def cursor_text(axis: AxisView, market: MarketView, k: int, room: int) -> str:
-    """What stands between the touch and the cursor, in up to `room` cells where its shortest form has room there.
-
-    No figures where they are of another row or market, as on the way to a time.
-    """
-    return first_fitting(_cursor_texts(axis, market, k), room)
-
-
-def _cursor_texts(axis: AxisView, market: MarketView, k: int) -> Sequence[str]:
-    """The same in longer and shorter words."""
-    unit = " bp from own index" if axis.axis is Axis.INDEX else ""
-    where = f"{market_name(market.facts)} to {row_name(axis, k)}{unit}"
-    column = next((each for each in axis.members if each.instrument == market.instrument), None)
-    if column is None or column.hollow:
-        return (f"{where}: no book that may be read here",)
-    if column.bid_row is not None and column.ask_row is not None and column.bid_row < k < column.ask_row:
-        return (f"{where}: inside the spread",)
-    cursor = axis.cursor
-    if cursor is None or (cursor.instrument, cursor.row) != (market.instrument, k):
-        return (f"{where}: {DASH}",)
-    base, quote = market.facts.base, market.facts.quote
-    beyond = _beyond(column, cursor.side, k)
-    known = "all that is known, " if beyond else ""
-    size, value = f"{quantity(cursor.base)} {base}", f"{compact(cursor.quote)} {quote}"
-    average, costs = f"average {price(cursor.average_price, market.facts.tick)}", f"costs {quantity(cursor.cost_bps)} bp"
-    short = f"{quoted_name(market.facts)} to {row_name(axis, k)}"
-    return (
-        f"{where}: {known}{cursor.side} {size} = {value}, {average}, {costs} from mid",
-        f"{where}: {known}{cursor.side} {size} = {value}, {costs} from mid",
-        f"{short}: {known}{cursor.side} {size} = {value}, {costs}",
-        f"{short}: {'all: ' if beyond else ''}{size} = {value}, {costs}",
-        f"{row_name(axis, k)}: {size}, {costs}",
-    )
-
-
-def _beyond(column: LadderColumn, side: str, k: int) -> bool:
-    """Whether row k lies beyond the last level that the book holds."""
-    if side == "bids":
-        return column.deepest_bid_row is not None and k < column.deepest_bid_row
-    return column.deepest_ask_row is not None and k > column.deepest_ask_row
-
-
-# The tape.
-
-TAPE_COLUMNS: Final = (
-    Column("time", "received", 11, "<", 0),
-    Column("market", "market", 13, "<", 0, grow=True),
-    Column("side", "side", 5, "<", 0),
-    Column("price", "price", 9, ">", 1),
-    Column("usd", "$", 6, ">", 0),
-)
-
-
-def tape_table(width: int) -> Layout:
-    return fit_columns(TAPE_COLUMNS, width)
-
-
-def tape_line(layout: Layout, trade: Print, markets: Mapping[InstrumentId, MarketView]) -> Line:
-    """One large print."""
-    market = markets.get(trade.instrument)
-    role = "bid" if trade.aggressor == "buy" else "ask"
-    sign = "↑" if trade.aggressor == "buy" else "↓"
-    return layout.row(
-        {
-            "time": (clock(trade.recv_ns), "dim"),
-            "market": (quoted_name(market.facts) if market is not None else trade.instrument, "text"),
-            "side": (f"{sign}{trade.aggressor}" if not trade.block else "block", role),
-            "price": (price(trade.price, market.facts.tick if market is not None else None), role),
-            "usd": (compact(trade.notional_quote), "title"),
-        }
-    )

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from analytics.alert import Severity
 from analytics.snapshot import MarketView
 from feeds.model import SECOND
-from tui.formats import DASH, age, clock, day, lateness, speed, usd
+from tui.formats import DASH, age, clock, day, lateness, plural, speed, usd
 from tui.keys import SCREENS, TABLE
 from tui.line import Line, Span, cells, pad
 from tui.names import venue_name
@@ -138,7 +138,7 @@ def _replay(scene: Scene, room: int) -> tuple[Span, ...]:
     held = scene.held
     if held is not None:
         since = f"{(held.now_ns - held.since_ns) / SECOND:+.0f} s"
-        news = f" · {held.alerts} new alert{'s' if held.alerts != 1 else ''}" if held.alerts else ""
+        news = f" · {plural(held.alerts, 'new alert')}" if held.alerts else ""
         return compose(
             [Piece((("FROZEN ", "warn"), (clock(held.since_ns), "text")), 0), Piece(((f"  {since}{news}", "text"),), 1)],
             room,
@@ -187,9 +187,7 @@ def _live(status: LiveStatus, room: int) -> tuple[Span, ...]:
             Piece(((f"{word} ", "accent"), (glyph, role)), 0),
             Piece(((links, "dim" if status.up == status.links and status.links else role),), 2),
             Piece(((f"  ▲ {status.trouble}", "crit"),) if status.trouble else (), 1),
-            Piece(
-                ((f"  ▲ {missing} market{'s' if missing > 1 else ''} not listed", "warn"),) if missing and status.links else (), 1
-            ),
+            Piece(((f"  ▲ {plural(missing, 'market')} not listed", "warn"),) if missing and status.links else (), 1),
             Piece((("  ● REC", "warn"),) if status.recording else (), 1),
             Piece(((f"  {day(status.now_ns)}", "dim"),), 3),
         ],

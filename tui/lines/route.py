@@ -6,7 +6,7 @@ from typing import Final
 from analytics.routes import RouteKind
 from analytics.snapshot import MarketView, RouteDetail, RouteView
 from feeds.model import InstrumentId, Ns
-from tui.formats import DASH, age, bps, clock, count, price, quantity, usd
+from tui.formats import DASH, age, bps, clock, count, plural, price, quantity, usd
 from tui.line import Line, Span, pad
 from tui.lines.desk import REASONS, doable, funding_carry, lag_of, state_of, verdict
 from tui.names import market_name, route_name
@@ -34,13 +34,13 @@ def route_lines(
             "fees of the buy leg",
             bps(_less(detail.buy_fee_bps), 2),
             "text",
-            f"{market_name(buy.facts) if buy else route.buy}, {detail.fills} fill{'s' if detail.fills > 1 else ''}",
+            f"{market_name(buy.facts) if buy else route.buy}, {plural(detail.fills, 'fill')}",
         ),
         _figure(
             "fees of the sell leg",
             bps(_less(detail.sell_fee_bps), 2),
             "text",
-            f"{market_name(sell.facts) if sell else route.sell}, {detail.fills} fill{'s' if detail.fills > 1 else ''}",
+            f"{market_name(sell.facts) if sell else route.sell}, {plural(detail.fills, 'fill')}",
         ),
         _figure("edge: in − fees", bps(route.edge_bps, 2), _sign(route.edge_bps), "also the exit cost at which it breaks even"),
         *_split(route, carry_bps),

@@ -17,14 +17,13 @@ from tui.lines.book import (
     Ladder,
     Rows,
     columns_fit,
-    cursor_text,
     fair_row,
     full_bars,
     heads,
-    tape_line,
-    tape_table,
     widths,
 )
+from tui.lines.cursor import cursor_text
+from tui.lines.tape import tape_line, tape_table
 from tui.names import market_name
 from tui.scene import Scene
 from tui.screens.live import LiveScreen

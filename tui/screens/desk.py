@@ -8,7 +8,7 @@ from textual.widget import Widget
 from analytics.routes import Axis, Route
 from analytics.snapshot import MarketView, View
 from feeds.model import SECOND, InstrumentId, Ns
-from tui.formats import bps, usd
+from tui.formats import bps, plural, usd
 from tui.line import text_of
 from tui.lines.alerts import nothing_fired
 from tui.lines.alerts import row as alert_row
@@ -160,7 +160,7 @@ class DeskScreen(LiveScreen):
         judged = "" if scene.size_usd == scene.judged_usd else f" (alerts at {usd(scene.judged_usd)})"
         size = f"at {usd(scene.size_usd)} a leg{judged}" if scene.size_usd else "at the touch"
         fees = "all fees" if self.has_class("-short") else "after every fee in and out"
-        counted = f"{routes} route{'s' if routes != 1 else ''}"
+        counted = plural(routes, "route")
         self.routes_panel.say(
             f"CLOSEST TO MONEY  {size}, {fees}{found}",
             f"{'by asset' if self.by_asset else 'nearest by touch'} · {counted} · opens at edge {bps(settings.arb.open_bp)} bp",

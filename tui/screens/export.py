@@ -10,6 +10,7 @@ from analytics.alert import Alert
 from analytics.snapshot import View
 from feeds.errors import ArbtopError
 from tui.exporting import Exporting, Format, Scope, Times, default_name
+from tui.formats import plural
 from tui.line import Line, pad
 from tui.scene import Scene
 from tui.screens.live import Dialog
@@ -70,7 +71,7 @@ class ExportScreen(Dialog):
         alerts = self._alerts()
         width = self.fields.size.width
         self.fields.show((), [Row(field, self._field(field, width)) for field in FIELDS])
-        self.fields_panel.say(f"EXPORT  {len(alerts)} alert{'s' if len(alerts) != 1 else ''}", f"into {self.chosen.directory}")
+        self.fields_panel.say(f"EXPORT  {plural(len(alerts), 'alert')}", f"into {self.chosen.directory}")
         cells = self.preview.size.width
         lines = self.chosen.preview(alerts, PREVIEWED)
         self.preview.show((), [Row(str(at), pad(Line(((f" {text}", "text"),)), cells)) for at, text in enumerate(lines)])
@@ -122,4 +123,4 @@ class ExportScreen(Dialog):
             app.tell(str(error), "error")
             return
         self.dismiss()
-        app.tell(f"{len(alerts)} alert{'s' if len(alerts) != 1 else ''}: {path}")
+        app.tell(f"{plural(len(alerts), 'alert')}: {path}")

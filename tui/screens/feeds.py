@@ -17,23 +17,10 @@ from analytics.snapshot import View
 from feeds.model import SECOND, Ns, Stream
 from tui.formats import clock
 from tui.line import Line, text_of
-from tui.lines.feeds import (
-    CLOCK_COLUMNS,
-    POOL_COLUMNS,
-    RECORDED,
-    SPARK_S,
-    STREAM_COLUMNS,
-    Drawer,
-    Machinery,
-    Place,
-    Terminal,
-    detail_lines,
-    machine_lines,
-    name_of,
-    places,
-    title,
-)
+from tui.lines.feed import detail_lines
+from tui.lines.feeds import RECORDED, SPARK_S, STREAM_COLUMNS, Drawer, Machinery, Place, name_of, places, title
 from tui.lines.help import columns_legend
+from tui.lines.machine import CLOCK_COLUMNS, POOL_COLUMNS, Terminal, machine_lines
 from tui.process import LoopLag, ProcessMeter
 from tui.scene import Scene
 from tui.screens.live import Dialog, LiveScreen

@@ -36,6 +36,8 @@ class PickerScreen(Dialog):
         width = self.grid.size.width
         words = self.filter.casefold().split()
         found = [(key, text) for key, text in self.choices if all(word in text.casefold() for word in words)]
+        if found and self.grid.cursor not in dict(found):  # else Enter would choose nothing until the cursor is moved
+            self.grid.go(found[0][0])
         self.grid.show((), [Row(key, pad(Line(((f" {text}", "text"),)), width)) for key, text in found])
         self.panel.say(f"{self._title}{f'  “{self.filter}”' if self.filter else ''}", f"{len(found)} of {len(self.choices)}")
 
