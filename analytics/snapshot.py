@@ -81,6 +81,8 @@ class MarketView(Struct, frozen=True, kw_only=True):
     """Size-weighted price of the touch."""
     depth_quote: dict[str, tuple[float, float]]
     """Band in bp -> quote units of bids and asks within it, of the book as it stands; empty while it may not be believed."""
+    depth_reach_bps: tuple[float, ...]
+    """How far from mid the last bid and the last ask of the book lie: bands beyond hold at least so much. Empty as above."""
     imbalance: float | None
     mark: float | None
     index: float | None

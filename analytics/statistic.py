@@ -1,13 +1,11 @@
 """A series on the 1 s grid with its z-score by the chosen definition and an hour of history (analytics 3)."""
 
-from collections import deque
 from math import nan
 
+from analytics.series import Series
 from analytics.settings import ZScore
 from analytics.stream import EwmMoments, RollingMoments
 from feeds.model import Ns
-
-HISTORY_SECONDS = 3_600
 
 
 class Statistic:
@@ -19,7 +17,7 @@ class Statistic:
         self._mode = settings.mode
         self._rolling = RollingMoments(settings.window, settings.min_periods)
         self._ewm = EwmMoments(decay=settings.decay, min_periods=settings.min_periods)
-        self.history: deque[tuple[Ns, float]] = deque(maxlen=HISTORY_SECONDS)
+        self.history = Series()
         self.value = self.z = nan
         self.last_ns: Ns = 0
         self.last_z = nan
@@ -53,7 +51,7 @@ class Statistic:
         self._ewm.push(value)
         if self._mode == "inclusive":
             self.z = rolling.z_inclusive()
-        self.history.append((now, value))
+        self.history.append(now, value)
         self.last_ns = now
         if self.z == self.z:
             self.last_z, self.z_ns = self.z, now

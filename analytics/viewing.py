@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from math import nan
+from typing import Final
 
 from analytics.alert import Alert
 from analytics.basis import Pair
+from analytics.batch import Column
 from analytics.book_metrics import microprice, quote_within
 from analytics.fees import CROSSINGS_LOCKED, CROSSINGS_UNWOUND
 from analytics.fitness import LegGuard, leg_refusal
@@ -75,6 +77,18 @@ def _book(market: Market, depth: int) -> BookView:
     return BookView(market.id, tuple(bids), tuple(asks))
 
 
+HEARD: Final = frozenset({LinkState.READY, LinkState.NOT_READY})
+"""Links whose lags are of now."""
+
+
+def _reach_bps(bid_prices: Column, ask_prices: Column) -> tuple[float, ...]:
+    """How far from mid the last level lies of bids and of asks, both rising; () with a side empty."""
+    if not len(bid_prices) or not len(ask_prices):
+        return ()
+    mid = float(bid_prices[-1] + ask_prices[0]) / 2
+    return (1.0 - float(bid_prices[0]) / mid) * 1e4, (float(ask_prices[-1]) / mid - 1.0) * 1e4
+
+
 def _market(market: Market, now: Ns, oldest: Ns, refused: str) -> MarketView:
     book = market.book
     fit = market.fit and book is not None
@@ -91,8 +105,9 @@ def _market(market: Market, now: Ns, oldest: Ns, refused: str) -> MarketView:
     z = statistic.last_z if spread == spread and now - statistic.z_ns <= Z_MAX_AGE_NS else nan
     residual = spread - mechanical
     trade = market.last_trade if fit else None
-    ended = market.status.link is LinkState.CLOSED
-    depth = quote_within(*book.depth(), DEPTH_BPS, market.instrument) if book is not None and not refused else ()
+    heard = market.status.link in HEARD
+    levels = book.depth() if book is not None and not refused else None
+    depth = quote_within(*levels, DEPTH_BPS, market.instrument) if levels is not None else ()
     return MarketView(
         instrument=market.id,
         facts=market.instrument,
@@ -103,8 +118,8 @@ def _market(market: Market, now: Ns, oldest: Ns, refused: str) -> MarketView:
         reason=market.status.reason,
         age_ms=max(now - book.recv_ns, 0) / MS if book is not None and book.recv_ns else None,
         pulse_ms=max(now - leg.pulse.last_ns, 0) / MS if leg is not None else None,
-        late_ms=known(leg.late_ns / MS) if leg is not None and not ended else None,
-        lag_ms=known(leg.lag_ns / MS) if leg is not None and not ended else None,
+        late_ms=known(leg.late_ns / MS) if leg is not None and heard else None,
+        lag_ms=known(leg.lag_ns / MS) if leg is not None and heard else None,
         bid=known(bid),
         bid_size=book.bid_size if book is not None and bid == bid else None,
         ask=known(ask),
@@ -113,6 +128,7 @@ def _market(market: Market, now: Ns, oldest: Ns, refused: str) -> MarketView:
         spread_bps=known((ask - bid) / (ask + bid) * 2e4),
         micro=known(microprice(bid, book.bid_size, ask, book.ask_size, market.instrument).price) if book is not None else None,
         depth_quote={f"{width:g}": sums for width, sums in zip(DEPTH_BPS, depth, strict=False)},
+        depth_reach_bps=_reach_bps(levels[0], levels[2]) if levels is not None else (),
         imbalance=known(market.obi) if not refused else None,
         mark=known(mark),
         index=known(index),

@@ -14,6 +14,10 @@ from feeds.model import MS, SECOND, Ns
 BOUNDARY_NS: int = 100 * MS
 LEAP_NS: int = 3_600 * SECOND
 """A silence longer than this is not walked boundary by boundary."""
+STALL_NS: int = 500 * MS
+"""So much too late the grid is looked at only where the whole program stood still."""
+LONGEST_STALL_NS: int = 30 * SECOND
+"""After a longer one every connection begins anew: what still waits to be read is not worth it, and venues have hung up."""
 NEVER: Ns = 1 << 62
 """A deadline that no boundary reaches."""
 

@@ -38,6 +38,7 @@ FORBIDDEN: Final = {
     403: "refused with 403: this address or region is blocked by the venue; try another network",
     451: "refused with 451: the venue does not serve this region",
 }
+TOO_MANY_OR_BLOCKED: Final = "refused with 403: too many connects, or this address or region is blocked; try another network"
 
 
 class Ended(NamedTuple):
@@ -115,7 +116,7 @@ class Wire:
     async def _read(self) -> None:
         recv, frame, conn, raw, stamp = self._socket.recv, self._driver.frame, self.conn, self.raw, self._driver.stamp
         left = SLICE_FRAMES
-        while True:
+        while self._given_up is None:  # a message that is there already is had without a pause, and so without a cancellation
             data = await recv(decode=False)
             self.frames += 1
             self.bytes += len(data)
@@ -297,7 +298,8 @@ class Link:
     async def _sleep(self, wait_ns: Ns | None) -> None:
         self._nudge.clear()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._nudge.wait(), None if wait_ns is None else max(wait_ns, MS) / SECOND)
+            async with asyncio.timeout(None if wait_ns is None else max(wait_ns, MS) / SECOND):
+                await self._nudge.wait()
 
     async def _open(self) -> Wire | None:
         """One attempt; None when it failed, and then it is known when the next may be made."""
@@ -404,6 +406,8 @@ class Link:
     def _answered(self, error: Exception) -> Ended:
         response: Any = getattr(error, "response", None)
         status = int(getattr(response, "status_code", 0) or getattr(response, "status", 0))
+        if status == 403 and self.terms.forbidden_ns:
+            return Ended(LOST, TOO_MANY_OR_BLOCKED, self.terms.forbidden_ns, LinkState.COOLING)
         if status in FORBIDDEN:
             return Ended(LOST, FORBIDDEN[status], fatal=True)
         if status in (418, 429):

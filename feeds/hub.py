@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 from msgspec import Struct, structs
 
-from feeds.clock import BOUNDARY_NS, NEVER, Ticker
+from feeds.clock import BOUNDARY_NS, LONGEST_STALL_NS, NEVER, Ticker
 from feeds.errors import DECODE_ERRORS, BadFrame
 from feeds.health import HealthBoard, Probe
 from feeds.model import SECOND, Instrument, InstrumentId, Ns, Stream, VenueId
@@ -308,6 +308,11 @@ class Hub:
         if act.act == "resync":
             for connection in self._connections():
                 self._do(connection.name, connection.session.renew_book(act.instrument, now))
+        elif act.act == "stall":
+            until = min(max(act.until_ns, now), now + LONGEST_STALL_NS)
+            self.health.say(f"this program stood still for {(until - now) / SECOND:.1f} s", until)
+            for connection in self._connections():
+                connection.session.stood_still(now, until)
 
 
 def _where(plan: Plan) -> str:

@@ -18,7 +18,7 @@ import stamina
 
 from feeds.breaker import CircuitBreaker
 from feeds.budget import Backoff, ConnectBudget
-from feeds.clock import ReceiveClock
+from feeds.clock import LONGEST_STALL_NS, STALL_NS, ReceiveClock
 from feeds.connection import Link
 from feeds.daemon import DaemonThreads
 from feeds.errors import DECODE_ERRORS, ArbtopError, BadFrame
@@ -163,7 +163,8 @@ class Live:
 
     def frame(self, conn: str, data: bytes) -> None:
         now = self.clock.stamp()
-        self.hub.ticker.advance(now)
+        if now >= self.hub.ticker.next_ns:
+            self._advance(now)
         if self.recorder is None:
             self.hub.frame(conn, data, now)
             return
@@ -174,13 +175,27 @@ class Live:
     def take(self, kind: str, conn: str, value: object) -> None:
         """A record that is no frame: handed on as its recorded bytes."""
         now = self.clock.stamp()
-        payload = msgspec.json.encode(value)
-        self.hub.ticker.advance(now)
+        self._advance(now)
+        self._hand_on(Record(now, kind, conn, msgspec.json.encode(value)))
+
+    def _hand_on(self, record: Record) -> None:
         if self.recorder is not None:
-            self.recorder.write(now, kind, conn, payload)
-        self.hub.handle(Record(now, kind, conn, payload))
+            self.recorder.write(*record)
+        self.hub.handle(record)
         if self.recorder is not None:
             self.records += 1
+
+    def _advance(self, now: Ns) -> None:
+        """Bring the grid up to `now`.
+
+        Where that is late the loop stood still while the venues went on: their messages wait to be read, and their silence
+        means nothing. It is a record, of the moment before the first boundary that was missed, since all that follows from these
+        boundaries is to follow in a replay too.
+        """
+        ticker = self.hub.ticker
+        if ticker.next_ns and STALL_NS <= now - ticker.next_ns <= LONGEST_STALL_NS:
+            self._hand_on(Record(ticker.next_ns - 1, USER, NO_CONN, msgspec.json.encode(UserAct("stall", until_ns=now))))
+        ticker.advance(now)
 
     def opened(self, conn: str, plan: Plan) -> None:
         self.take(OPEN, conn, Opened.of(plan))
@@ -442,7 +457,7 @@ class Live:
         while True:
             now = self.clock.stamp()
             if ticker.next_ns:
-                ticker.advance(now)
+                self._advance(now)
             wait_ns = ticker.next_ns - self.clock.stamp() if ticker.next_ns else 20 * MS
             await asyncio.sleep(max(wait_ns, MS) / SECOND)
 

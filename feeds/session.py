@@ -6,6 +6,7 @@ reliability 3.0 and 7.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from math import nan
 from typing import ClassVar, TypeAlias
 
 from feeds.clock import NEVER
@@ -27,7 +28,7 @@ from feeds.model import (
 )
 from feeds.orderbook import OrderBook
 from feeds.subscription import BOOK_SILENCE_NS, NO_DATA, PERIODS, RETRY_NS, Subscription, Verdict
-from feeds.venue import NOTHING, Action, Checkpoint, Drop, FetchError, Listener, NoListener, Plan, Send
+from feeds.venue import NOTHING, Action, Checkpoint, Drop, FetchError, Laid, Listener, NoListener, Plan, Send
 
 Handler: TypeAlias = Callable[[bytes, Ns], Sequence[Action]]
 """What takes the frames of one stream name."""
@@ -122,6 +123,10 @@ class BookSession(ABC):
         self.handlers: dict[bytes, Handler] = {}
         """By stream name, for the streams that have spoken; what they hold on to is fixed, so they go when any of it changes."""
         self.silence_ns = SILENCE_MAX_NS
+        self._silent_ns: Ns = 0
+        """The silence of the link counts from here, where that is later than its last data: it leaves out when nobody looked."""
+        self._blind_ns: Ns = 0
+        """Until when nobody looked last: nothing of before is judged."""
         self._look_ns: Ns = NEVER
         self._requests = 0
 
@@ -196,9 +201,13 @@ class BookSession(ABC):
         if not self.pulse.alive:
             self.deadline = NEVER
             return NOTHING
-        if self.streams and now - self.pulse.last_ns >= self.silence_ns:
+        if now < self._blind_ns:
+            self.deadline = self._blind_ns
+            return NOTHING
+        silent_ns = max(self.pulse.last_ns, self._silent_ns)
+        if self.streams and now - silent_ns >= self.silence_ns:
             return self.link_dead(now)
-        self.deadline = self.pulse.last_ns + self.silence_ns if self.streams else NEVER
+        self.deadline = silent_ns + self.silence_ns if self.streams else NEVER
         return [*self._expire(now), *self._look_at_books(now), *self._look_at_streams(now)] or NOTHING
 
     def closed(self, reason: str, now: Ns, final: bool = False) -> None:
@@ -246,6 +255,14 @@ class BookSession(ABC):
             return NOTHING
         return self.resync(feed, RENEWED, now)
 
+    def stood_still(self, since: Ns, until: Ns) -> None:
+        self._blind_ns = until
+        self._silent_ns = max(self.pulse.last_ns, self._silent_ns) + until - since
+        for asked in self.streams.values():
+            asked.stood_still(until - since)
+        for feed in self.feeds.values():
+            feed.over_seq, feed.outside_ns = -1, 0
+
     def checkpoints(self) -> Sequence[Checkpoint]:
         return [
             Checkpoint(
@@ -254,6 +271,7 @@ class BookSession(ABC):
                 chain=feed.chain,
                 bids=feed.book.bids.levels(1 << 30),
                 asks=feed.book.asks.levels(1 << 30),
+                laid=_laid(feed.book),
             )
             for feed in self.feeds.values()
             if feed.book.state is BookState.SYNCED
@@ -265,6 +283,10 @@ class BookSession(ABC):
             return
         feed.chain = checkpoint.chain
         feed.book.replace(checkpoint.bids, checkpoint.asks, checkpoint.seq, 0, now)
+        quote = checkpoint.laid
+        if quote is not None:
+            bid, ask = (nan if price is None else price for price in (quote.bid, quote.ask))
+            feed.book.touch(bid, quote.bid_size, ask, quote.ask_size, quote.seq, 0, now)
         self.streams[feed.stream].hear()  # it had spoken before the segment began
         self.tell(feed.stream, now)
         self.listener.on_book(feed.book, now)
@@ -411,10 +433,11 @@ class BookSession(ABC):
         for feed in self.feeds.values():
             book = feed.book
             if book.crossed_ns:
-                if now - book.crossed_ns >= CROSSED_GRACE_NS:
+                crossed_ns = max(book.crossed_ns, self._blind_ns)
+                if now - crossed_ns >= CROSSED_GRACE_NS:
                     actions.extend(self.resync(feed, "crossed", now))
                 else:
-                    self.due(book.crossed_ns + CROSSED_GRACE_NS)
+                    self.due(crossed_ns + CROSSED_GRACE_NS)
             if feed.resync_at_ns <= now:
                 feed.resync_at_ns = NEVER
                 feed.resynced_ns = now
@@ -540,6 +563,13 @@ class BookSession(ABC):
             feed.book.fall(BookState.EMPTY, reason)
         for stream in self.streams:
             self.tell(stream, now)
+
+
+def _laid(book: OrderBook) -> Laid | None:
+    if book.touch_seq <= book.seq:
+        return None
+    bid, ask = (price if price == price else None for price in (book.touch_bid, book.touch_ask))
+    return Laid(book.touch_seq, bid, book.touch_bid_size, ask, book.touch_ask_size)
 
 
 def _same(one: float, other: float) -> bool:

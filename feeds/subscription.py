@@ -84,6 +84,11 @@ class Subscription:
         self.fault = ""
         return True
 
+    def stood_still(self, span: Ns) -> None:
+        """Nobody looked for so long: every time that runs is put off by that."""
+        self.asked_ns = (max(self.health.last_ns, self.asked_ns) if self.heard else self.asked_ns) + span
+        self.retry_ns += span
+
     def decline(self, reason: str) -> None:
         """The venue has refused the request."""
         self.request = ""

@@ -43,6 +43,7 @@ _BITMEX_DERIVATIVE = re.compile(rf"([A-Z0-9]{{2,}}?)(USDT|USD|EUR)?(?:([{MONTH_C
 _STRIKE = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _TOKEN = r"[^\W_a-z]{1,32}"
 _ID = re.compile(rf"([A-Z]{{2,16}}):({_TOKEN})/({_TOKEN})(?::({_TOKEN})(?:-([0-9]{{6}})(?:-({_STRIKE})-([CP]))?)?)?")
+_OKX = re.compile(rf"({_TOKEN})-({_TOKEN})(_UM)?(?:-(SWAP|[0-9]{{6}})(?:-({_STRIKE})-([CP]))?)?")
 _RIGHTS: Mapping[str, Literal["", "C", "P"]] = {"": "", "C": "C", "P": "P"}
 _SPOKEN_DATE = re.compile(r"([0-9]{1,2})(" + "|".join(MONTH_NAMES) + r")([0-9]{2})")
 
@@ -149,8 +150,8 @@ def short_name(instrument: InstrumentId) -> str:
 def native_to_parts(venue: VenueId, market: str, native: str) -> Parts | None:
     """What a venue's own name says by itself; None where it says too little, or names what is not carried.
 
-    `market` is spot, usdm or coinm (Binance), spot, linear or inverse (Bybit), spot, swap or futures (OKX); Deribit's and
-    BitMEX's names are unique without one.
+    `market` is spot, usdm or coinm (Binance), spot, linear or inverse (Bybit); OKX's, Deribit's and BitMEX's names are unique
+    without one.
     """
     rule = _READ.get((venue, market)) or _READ.get((venue, ""))
     parts = rule(native) if rule is not None else None
@@ -294,34 +295,36 @@ def _bybit_name(parts: Parts) -> str | None:
     return None
 
 
-def _okx_spot(native: str) -> Parts | None:
-    base, _, quote = native.partition("-")
-    return Parts(venue="OKX", base=base, quote=quote)
-
-
-def _okx_swap(native: str) -> Parts | None:
-    pair = native.removesuffix("-SWAP")
-    base, _, quote = pair.partition("-")
-    return Parts(venue="OKX", base=base, quote=quote, settle=_okx_settle(base, quote)) if pair != native else None
-
-
-def _okx_futures(native: str) -> Parts | None:
-    pair, _, expiry = native.rpartition("-")
-    base, _, quote = pair.partition("-")
-    return Parts(venue="OKX", base=base, quote=quote, settle=_okx_settle(base, quote), expiry=expiry) if expiry else None
-
-
-def _okx_settle(base: str, quote: str) -> str:
-    return base if quote == "USD" else quote
+def _okx(native: str) -> Parts | None:
+    """USD without a mark is settled in the coin, USD_UM in USD; USD_UM_XPERP names contracts without end by a date: no rule."""
+    match = _OKX.fullmatch(native)
+    if match is None or (match[3] and match[2] != "USD"):
+        return None
+    base, quote, linear, ends, strike, right = match.groups(default="")
+    if not ends:
+        return Parts(venue="OKX", base=base, quote=quote) if not linear else None
+    settle = base if quote == "USD" and not linear else quote
+    if ends == "SWAP":
+        return Parts(venue="OKX", base=base, quote=quote, settle=settle) if not strike else None
+    return Parts(venue="OKX", base=base, quote=quote, settle=settle, expiry=ends, strike=strike, right=_RIGHTS[right])
 
 
 def _okx_name(parts: Parts) -> str | None:
+    """A perpetual in USD settled in USD may be a swap or an X-Perp."""
     pair = f"{parts.base}-{parts.quote}"
-    if parts.kind is Kind.SPOT:
-        return pair
-    if parts.kind is Kind.OPTION or parts.settle != _okx_settle(parts.base, parts.quote):
-        return None
-    return f"{pair}-{parts.expiry or 'SWAP'}"
+    match parts.kind, parts.contract, parts.quote:
+        case Kind.SPOT, _, _:
+            return pair
+        case (_, Contract.INVERSE, "USD"):
+            mark = ""
+        case ((Kind.FUTURE | Kind.OPTION), Contract.LINEAR, "USD"):
+            mark = "_UM"
+        case (_, Contract.LINEAR, quote) if quote != "USD":
+            mark = ""
+        case _:
+            return None
+    name = f"{pair}{mark}-{parts.expiry or 'SWAP'}"
+    return f"{name}-{parts.strike}-{parts.right}" if parts.strike else name
 
 
 def _deribit(native: str) -> Parts | None:
@@ -398,9 +401,7 @@ _READ: Mapping[tuple[VenueId, str], Callable[[str], Parts | None]] = {
     ("BYBIT", "spot"): _bybit_spot,
     ("BYBIT", "linear"): _bybit_linear,
     ("BYBIT", "inverse"): _bybit_inverse,
-    ("OKX", "spot"): _okx_spot,
-    ("OKX", "swap"): _okx_swap,
-    ("OKX", "futures"): _okx_futures,
+    ("OKX", ""): _okx,
     ("DERIBIT", ""): _deribit,
     ("BITMEX", ""): _bitmex,
 }

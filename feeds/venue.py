@@ -90,11 +90,23 @@ class Terms(Struct, frozen=True):
     """Age at which a connection is renewed, before the venue cuts it; 0 where it never does."""
     ping_s: float = 20.0
     """Period of the websocket's own pings."""
+    forbidden_ns: Ns = 0
+    """How long a handshake that is answered with 403 keeps a connection away; 0 for good, until the user says otherwise."""
     used_weight: str = ""
     """Response header with the weight used in this minute; empty where there is none."""
 
 
-class Checkpoint(Struct, frozen=True):
+class Laid(Struct, frozen=True):
+    """A best quote that lies over a book. A side without a price is empty."""
+
+    seq: int
+    bid: float | None
+    bid_size: float
+    ask: float | None
+    ask_size: float
+
+
+class Checkpoint(Struct, frozen=True, omit_defaults=True):
     """A SYNCED book as a recording segment opens with it. `seq` and `chain` are the venue's two orders (see `OrderBook`)."""
 
     instrument: InstrumentId
@@ -102,6 +114,7 @@ class Checkpoint(Struct, frozen=True):
     chain: int
     bids: list[tuple[float, float]]
     asks: list[tuple[float, float]]
+    laid: Laid | None = None
 
 
 class Listener(Protocol):
@@ -173,6 +186,9 @@ class Session(Protocol):
 
     def renew_book(self, instrument: InstrumentId, now: Ns) -> Sequence[Action]:
         """The user wants a book fetched anew; nothing for one that is not here."""
+
+    def stood_still(self, since: Ns, until: Ns) -> None:
+        """Nobody looked from `since` to `until`: that nothing came then is no sign of anything, and nothing is judged by it."""
 
     def checkpoints(self) -> Sequence[Checkpoint]: ...
     def restore(self, checkpoint: Checkpoint, now: Ns) -> None:

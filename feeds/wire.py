@@ -82,8 +82,8 @@ async def dial(chosen: Library, url: str, ping_s: float, proxy: str | None, tls:
     """
     refuse_plain(url)
     more: dict[str, Any] = {"ssl": tls} if tls is not None else {}
-    connected: Socket = await asyncio.wait_for(
-        chosen.connect(
+    async with asyncio.timeout(OPEN_TIMEOUT_S + 1):  # `wait_for` loses a cancellation that comes as the attempt ends
+        connected: Socket = await chosen.connect(
             url,
             open_timeout=OPEN_TIMEOUT_S,
             close_timeout=GOODBYE_S,
@@ -92,9 +92,7 @@ async def dial(chosen: Library, url: str, ping_s: float, proxy: str | None, tls:
             max_size=MAX_MESSAGE,
             proxy=proxy,
             **more,
-        ),
-        OPEN_TIMEOUT_S + 1,
-    )
+        )
     return connected
 
 

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 
 EVERY: Final = Filter()
 QUIT_AGAIN_NS: Final = 5_000_000_000
+NOTE_NS: Final = 4_000_000_000
+"""How long what is said in the corner stays."""
 PUMP_S: Final = 0.04
 """How often the source is advanced; a replay hands on what has become due."""
 REST_S: Final = 0.01
@@ -110,6 +112,7 @@ class ArbtopApp(App[int], inherit_bindings=False):
         self._worklist = Worklist()
         self._damage_told = False
         self._asked_to_quit_ns = -QUIT_AGAIN_NS
+        self._warned_ns = -NOTE_NS
         self._curtain = ExitStack()
         self.screens: Mapping[str, LiveScreen] = {name: make(name) for name, make in SCREENS.items()}
 
@@ -474,8 +477,12 @@ class ArbtopApp(App[int], inherit_bindings=False):
     # -- words -------------------------------------------------------------------------------------------------------------
 
     def tell(self, text: str, severity: Any = "information") -> None:
-        """A line in the corner, for a few seconds."""
-        self.notify(plain(text), severity=severity, timeout=4, markup=False)
+        """A line in the corner, for a few seconds, in place of the last one: it stands over figures. Warnings stay."""
+        if severity == "information" and self._clock_ns() >= self._warned_ns + NOTE_NS:
+            self.clear_notifications()
+        elif severity != "information":
+            self._warned_ns = self._clock_ns()
+        self.notify(plain(text), severity=severity, timeout=NOTE_NS / 1e9, markup=False)
 
     def attempt(self, act: Callable[[], object]) -> bool:
         """Do something that the user asked for; a refusal is told in one line."""

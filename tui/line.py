@@ -26,7 +26,7 @@ class Line(NamedTuple):
 ELLIPSIS: Final = "…"
 REPLACED: Final = "?"
 
-GLYPHS: Final = "—−│┃▸■▲▼●◐○□↑↓→█▉▊▋▌▍▎▏▐▒▁▂▃▄▅▆▇◆◂·…±≤×→─" + "".join(map(chr, range(0x2800, 0x2900)))
+GLYPHS: Final = "—−│┃▸■▲▼●◐○□↑↓→█▉▊▋▌▍▎▏▐▒▁▂▃▄▅▆▇◆◂·…±≤≥×→─" + "".join(map(chr, range(0x2800, 0x2900)))
 """What the program itself draws beside ASCII; one cell each."""
 
 _OWN: Final = frozenset(map(chr, range(0x20, 0x7F))) | frozenset(GLYPHS)

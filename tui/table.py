@@ -96,7 +96,7 @@ class Layout(Struct, frozen=True):
         for column, width in zip(self.columns, self.widths, strict=True):
             text, cell_role = cells.get(column.key, NO_CELL)
             drawn = number(text, width) if column.align == ">" else fit(text, width, column.align)
-            if cell_role == role or not text:
+            if cell_role == role or not text or not drawn:
                 run += gap + drawn
             else:
                 spans.append((run + gap, role))

@@ -32,9 +32,17 @@ class _Params(Struct):
     channels: list[str] = []
 
 
+class _Arg(Struct):
+    """OKX's way to name a topic."""
+
+    channel: str
+    instId: str = ""
+    instType: str = ""
+
+
 class _Subscription(Struct):
     params: list[str] | _Params = []
-    args: list[str] = []
+    args: list[str | _Arg] = []
 
 
 _subscription = msgspec.json.Decoder(_Subscription).decode
@@ -61,10 +69,11 @@ def topics_in_url(url: str) -> Iterator[str]:
 
 
 def topics_sent(text: bytes) -> Iterator[str]:
-    """Topics of a subscription message, in the forms of Binance, Bybit, BitMEX and Deribit; none for anything else."""
+    """Topics of a subscription message, in the forms of Binance, Bybit, OKX, BitMEX and Deribit; none for anything else."""
     try:
         message = _subscription(text)
     except DECODE_ERRORS:
         return
     yield from message.params.channels if isinstance(message.params, _Params) else message.params
-    yield from message.args
+    for arg in message.args:
+        yield arg if isinstance(arg, str) else ":".join(filter(None, (arg.channel, arg.instId or arg.instType)))

@@ -97,14 +97,16 @@ class Answer(Struct, frozen=True):
     body: str
 
 
-class UserAct(Struct, frozen=True):
-    """Kind `u`: something the user did that changed what is computed.
+class UserAct(Struct, frozen=True, omit_defaults=True):
+    """Kind `u`: something the user did, or that befell the program, that changed what is computed.
 
-    `resync` fetches the book of `instrument` anew; `end` ends the recording.
+    `resync` fetches the book of `instrument` anew; `end` ends the recording; `stall` says that nothing was looked at from the
+    record's time to `until_ns`, though the venues went on.
     """
 
     act: str
     instrument: InstrumentId = ""
+    until_ns: Ns = 0
 
 
 _CHANNELS: Mapping[str, Channel] = {str(channel): channel for channel in Channel}

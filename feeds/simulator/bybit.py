@@ -8,6 +8,7 @@ texts: frames that others recorded in 2026.
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import Any, TypeAlias
@@ -40,7 +41,7 @@ Fields: TypeAlias = dict[str, str]
 Batch: TypeAlias = Sequence[tuple[int, int]]
 
 
-class _Feed:
+class _Feed(ABC):
     """One topic of one category: what it has told last, and what it tells next."""
 
     every = 1
@@ -58,9 +59,9 @@ class _Feed:
         """What a new subscriber is told at once; None where the topic begins with the next event."""
         return None
 
+    @abstractmethod
     def next(self, now_ns: Ns) -> Iterable[str]:
         """What all subscribers are told in this step."""
-        raise NotImplementedError
 
     def message(self, kind: str, data: str, now_ns: Ns, *more: str) -> str:
         """A data frame; spot orders its keys in another way."""

@@ -9,6 +9,7 @@ import asyncio
 import socket
 import struct
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeAlias
@@ -190,10 +191,10 @@ Handshake: TypeAlias = Callable[[web.Request], web.Response | None]
 RestHook: TypeAlias = Callable[[web.Request, str], Awaitable[web.StreamResponse | None]]
 
 
-class VenueServer:
+class VenueServer(ABC):
     """Base of a venue's server: REST and websockets on one port of 127.0.0.1.
 
-    A venue overrides `websocket_paths`, `routes`, `received` and `on_step`, and may override `opened` and `closed`.
+    A venue defines what is abstract, and may override `opened` and `closed`.
     """
 
     name = ""
@@ -245,26 +246,26 @@ class VenueServer:
             now_ns = self.world.now_ns if self.clock is None else self.clock()
         return now_ns + self.clock_offset_ns
 
+    @abstractmethod
     def websocket_paths(self) -> Iterable[str]:
         """aiohttp path patterns that are websockets."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def rest(self, request: web.Request) -> web.StreamResponse:
         """Answer a REST request."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def received(self, connection: Connection, text: str) -> None:
         """A text message of a client."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_step(self, step: Step) -> None:
         """Publish what a step of the market brought."""
-        raise NotImplementedError
 
-    async def opened(self, connection: Connection) -> None:
+    async def opened(self, connection: Connection) -> None:  # noqa: B027 - a venue may have nothing to do
         """A websocket was accepted."""
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: Connection) -> None:  # noqa: B027 - likewise
         """A websocket that was accepted is gone."""
 
     async def start(self) -> None:

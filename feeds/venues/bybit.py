@@ -58,6 +58,8 @@ REQUESTS_PER_MINUTE = 7_200
 """600 in any 5 s, from one address."""
 SENDS_PER_S = 10.0
 """Ours; the venue states no limit."""
+FORBIDDEN_NS: Ns = 600 * SECOND
+"""403 is said to who asks too often, and he is let in again after ten minutes; to who asks from the wrong region as well."""
 
 DEPTH = 200
 """Levels a side of the books that are asked for; recordings may hold others."""
@@ -278,7 +280,11 @@ class Bybit:
 
     def terms(self, market: str) -> Terms:
         return Terms(
-            rest=self._endpoints[market].rest, pool="bybit", weight_per_minute=REQUESTS_PER_MINUTE, sends_per_s=SENDS_PER_S
+            rest=self._endpoints[market].rest,
+            pool="bybit",
+            weight_per_minute=REQUESTS_PER_MINUTE,
+            sends_per_s=SENDS_PER_S,
+            forbidden_ns=FORBIDDEN_NS,
         )
 
     def instruments(self, answers: Mapping[str, bytes]) -> Sequence[Instrument]:

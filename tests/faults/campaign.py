@@ -36,6 +36,8 @@ IMPATIENT_S: Final = 15.0
 STUCK_S: Final = 150.0
 RECOVERY_S: Final = 150.0
 """A spent budget costs a minute, an unanswered subscription a quarter of one."""
+AWAY_NS: Final[Ns] = 300 * SECOND
+"""Longer than a spent budget or a back-off keeps a link away."""
 MOMENT = (2.0, 4.0)
 RESETS: Final = frozenset({"close 1000", "close 1001", "close 1006", "reset", "all connections drop", "24 h cut"})
 RIGS: Final = 6
@@ -278,13 +280,18 @@ class Run:
         while True:
             await self._pause(0.05)
             stood = time.monotonic() - begun
-            if self.fault.recovers_by is Cure.STAYS_AWAY and stood < RECOVERY_S and not self._all_closed():
+            if self.fault.recovers_by is Cure.STAYS_AWAY and stood < RECOVERY_S and not self._all_away():
                 continue  # the back-off has not let everyone knock yet
             if stood >= lasts_s and (injection.count or stood >= HIT_WITHIN_S):
                 return
 
-    def _all_closed(self) -> bool:
-        return all(link.view(self.rig.now).state is LinkState.CLOSED for link in self.target.links)
+    def _all_away(self) -> bool:
+        return all(map(self._away, self.target.links))
+
+    def _away(self, link: Link) -> bool:
+        """Whether it knocks no more: for good, or where a venue lets in again, for minutes."""
+        view = link.view(self.rig.now)
+        return view.state is LinkState.CLOSED or view.next_ns - self.rig.now > AWAY_NS
 
     async def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -342,7 +349,7 @@ class Run:
 
     def _look_closed(self, connects_made: int) -> None:
         states = {link.view(self.rig.now).state for link in self.target.links}
-        if states != {LinkState.CLOSED}:
+        if not self._all_away():
             self.trouble = f"refused for good and shown as {', '.join(sorted(states))}"
         elif connects_made > len(self.target.links):
             self.trouble = f"refused for good and tried again: {connects_made} connects"

@@ -24,10 +24,12 @@ from feeds.links import LinkView
 from feeds.model import SECOND, Channel, LinkState, Ns, Stream
 from feeds.recording import ENDED, LOST
 from feeds.venue import Plan, Terms
+from feeds.venues.bybit import Bybit
 from feeds.wire import MAX_MESSAGE, Library, dial, hang_up, library
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
 STREAM = Stream("BYBIT:BTC/USDT", Channel.BOOK)
+BYBIT = Bybit()
 
 
 class AtOnce(random.Random):
@@ -80,9 +82,11 @@ class Driver:
 
 
 class Rig:
-    def __init__(self, url: str, chosen: Library, *, sends_per_s: float = 10.0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, url: str, chosen: Library, *, sends_per_s: float = 10.0, tls: ssl.SSLContext | None = None, forbidden_ns: Ns = 0
+    ) -> None:
         self.driver = Driver()
-        terms = Terms("http://127.0.0.1", "pool", 600, sends_per_s)
+        terms = Terms("http://127.0.0.1", "pool", 600, sends_per_s, forbidden_ns=forbidden_ns)
         plan = Plan("BYBIT", "spot", url, (STREAM,))
         self.budget = ConnectBudget(terms.connects_per_minute)
         self.link = Link("slot", plan, terms, self.driver, chosen, self.budget, Backoff(AtOnce()), tls=tls)
@@ -115,14 +119,16 @@ async def rigged(
     handler: Handler,
     chosen: Library,
     *,
-    process: Callable[[ServerConnection, Request], Response | None] | None = None,
+    process: Callable[[ServerConnection, Request], Response | Awaitable[Response | None] | None] | None = None,
     server_tls: ssl.SSLContext | None = None,
     tls: ssl.SSLContext | None = None,
     sends_per_s: float = 10.0,
+    forbidden_ns: Ns = 0,
 ) -> AsyncIterator[Rig]:
     async with serve(handler, "127.0.0.1", 0, process_request=process, ssl=server_tls) as server:
         port = server.sockets[0].getsockname()[1]
-        rig = Rig(f"{'wss' if server_tls else 'ws'}://localhost:{port}/x", chosen, sends_per_s=sends_per_s, tls=tls)
+        url = f"{'wss' if server_tls else 'ws'}://localhost:{port}/x"
+        rig = Rig(url, chosen, sends_per_s=sends_per_s, tls=tls, forbidden_ns=forbidden_ns)
         rig.task = asyncio.create_task(rig.link.run())
         try:
             yield rig
@@ -200,6 +206,26 @@ async def test_a_refused_region_is_shown_and_never_tried_again_by_itself(chosen:
         await rig.until(lambda: asked == 2)
 
 
+async def test_where_403_may_mean_too_often_it_is_a_pause_that_says_when_it_ends(chosen: Library) -> None:
+    asked = 0
+
+    def process(socket: ServerConnection, request: Request) -> Response:
+        nonlocal asked
+        asked += 1
+        return refuse(403)(socket, request)
+
+    forbidden_ns = BYBIT.terms("linear").forbidden_ns
+    async with rigged(stay, chosen, process=process, forbidden_ns=forbidden_ns) as rig:
+        view = await rig.until_state(LinkState.COOLING)
+        assert "403" in view.reason
+        assert "too many" in view.reason
+        assert "another network" in view.reason
+        assert 590 * SECOND < view.next_ns - rig.driver.stamp() <= 600 * SECOND
+        rig.link.reconnect()  # the user has changed the network
+        await rig.until(lambda: asked == 2)
+        assert (await rig.until_state(LinkState.COOLING)).next_ns > view.next_ns
+
+
 async def test_maintenance_is_a_state_of_its_own(chosen: Library) -> None:
     async with rigged(stay, chosen, process=refuse(503)) as rig:
         view = await rig.until_state(LinkState.MAINTENANCE)
@@ -229,6 +255,25 @@ async def test_a_certificate_that_nobody_vouches_for_is_fatal_and_never_accepted
         await rig.until_state(LinkState.READY)
 
 
+async def test_an_alert_of_tls_that_is_not_about_the_certificate_is_tried_again(chosen: Library) -> None:
+    async def overloaded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4_096)
+        writer.write(b"\x15\x03\x03\x00\x02\x02\x50")  # a fatal alert: internal error
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(overloaded, "127.0.0.1", 0) as server:
+        rig = Rig(f"wss://127.0.0.1:{server.sockets[0].getsockname()[1]}/x", chosen)
+        rig.task = asyncio.create_task(rig.link.run())
+        await rig.until(lambda: rig.view.attempt > 1)
+        assert rig.view.reason.startswith("TLS failed: ")
+        assert "ALERT_INTERNAL_ERROR" in rig.view.reason
+        rig.task.cancel()
+        async with asyncio.timeout(2):
+            await asyncio.gather(rig.task, return_exceptions=True)
+        await asyncio.sleep(0)
+
+
 async def test_plain_text_is_spoken_to_loopback_alone(chosen: Library) -> None:
     rig = Rig("ws://192.0.2.1:9443/x", chosen)
     rig.task = asyncio.create_task(rig.link.run())
@@ -245,6 +290,21 @@ async def test_a_session_that_gives_up_is_cut_and_opened_anew(chosen: Library) -
         await rig.until(lambda: ("o", "slot.2") in rig.driver.told)
         assert rig.driver.told == [("o", "slot.1"), ("c", "slot.1"), ("o", "slot.2")]
         assert rig.driver.closes == [("slot.1", LOST, "no data for 4.5 s")]
+
+
+async def test_what_was_sent_before_it_was_given_up_is_not_read_after(chosen: Library) -> None:
+    """A whole burst may lie there already: reading it needs no pause in which a reader could be stopped."""
+
+    async def pour(socket: ServerConnection) -> None:
+        for number in range(20):
+            await socket.send(f"{number}")
+        await socket.wait_closed()
+
+    async with rigged(pour, chosen) as rig:
+        rig.driver.on_frame = lambda conn: rig.link.drop(conn, "nonsense", 30 * SECOND, False)
+        await rig.until(lambda: bool(rig.driver.closes))
+        assert rig.driver.frames == [("slot.1", b"0")]
+        assert rig.driver.closes == [("slot.1", LOST, "nonsense")]
 
 
 async def test_a_frozen_peer_does_not_keep_the_next_connection_waiting(chosen: Library) -> None:
@@ -405,6 +465,24 @@ async def test_a_paused_link_is_closed_until_it_is_wanted_again(chosen: Library)
         await rig.until_state(LinkState.READY)
 
 
+async def test_a_pause_that_is_asked_for_while_dialling_is_obeyed(chosen: Library) -> None:
+    knocked, let_in = asyncio.Event(), asyncio.Event()
+
+    async def process(socket: ServerConnection, request: Request) -> None:
+        knocked.set()
+        await let_in.wait()
+
+    async with rigged(stay, chosen, process=process) as rig:
+        await knocked.wait()
+        rig.link.pause(True)
+        let_in.set()
+        await rig.until_state(LinkState.PAUSED)
+        assert rig.driver.frames == []
+        assert rig.driver.closes == [("slot.1", ENDED, "paused by the user")]
+        rig.link.pause(False)
+        await rig.until_state(LinkState.READY)
+
+
 async def test_it_can_be_ended_while_it_waits_for_a_handshake(chosen: Library) -> None:
     over = asyncio.Event()
 
@@ -424,6 +502,24 @@ async def test_it_can_be_ended_while_it_waits_for_a_handshake(chosen: Library) -
     over.set()
     server.close()
     await asyncio.sleep(0.05)
+
+
+async def test_it_can_be_ended_at_the_very_moment_an_attempt_fails(chosen: Library) -> None:
+    """A cancellation that met the end of an attempt was lost, and the link went on knocking."""
+    attempt: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+    async def connect(url: str, **options: object) -> object:
+        return await attempt
+
+    rig = Rig("ws://127.0.0.1:1/x", chosen._replace(connect=connect))
+    task = asyncio.create_task(rig.link.run())
+    await rig.until_state(LinkState.CONNECTING)
+    await asyncio.sleep(0.01)
+    attempt.set_exception(ConnectionRefusedError())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task}, timeout=2)
+    assert task.cancelled()
 
 
 async def test_what_was_said_is_shown_clean_and_cut(chosen: Library) -> None:

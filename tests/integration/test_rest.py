@@ -129,6 +129,28 @@ async def test_an_answer_comes_whole_with_its_times_and_is_counted(venue: Venue,
     assert view.last_ms == (answer.received_ns - answer.sent_ns) / 1e6
 
 
+async def test_where_the_venue_counts_more_weight_than_we_asked_for_its_count_is_shown_and_kept_to(
+    venue: Venue, pool: RestPool
+) -> None:
+    count = 200
+
+    async def depth(request: web.Request) -> web.Response:
+        return web.Response(headers={"X-MBX-USED-WEIGHT-1M": str(count)})
+
+    venue.answers["/depth"] = depth
+    answer = await pool.fetch(fetch("/depth", weight=50), venue.base)
+    assert pool.view(answer.received_ns).used == 200
+    count = 190  # another server of theirs, which has not heard of everything
+    answer = await pool.fetch(fetch("/depth", weight=50), venue.base)
+    assert pool.view(answer.received_ns).used == 190
+    count = 10
+    answer = await pool.fetch(fetch("/depth", weight=50), venue.base)
+    assert pool.view(answer.received_ns).used == 150, "never less than what is known to be ours"
+    count = 4_801
+    answer = await pool.fetch(fetch("/depth", weight=50), venue.base)
+    assert pool.view(answer.received_ns).gate_ns == START + 60 * SECOND, "four fifths of 6,000 are used"
+
+
 async def test_a_cursor_reaches_the_venue_as_it_was_given(venue: Venue, pool: RestPool) -> None:
     path = "/v5/market/instruments-info?category=linear&cursor=first%3DBTC%26last%3D%2Bx%252F"
     await pool.fetch(fetch(path), venue.base)

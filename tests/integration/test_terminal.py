@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -326,6 +327,8 @@ HOSTILE = {
     "bybit.inverse": (WIDE + COLOUR, f"USD\n{C1}"),
     "binance.usdm": (MARKUP, f"USDT{TITLE}"),
 }
+HOSTILE_S = 90.0
+"""So long that a slow machine has gone through every screen before the replay ends: its clock says that a frame was drawn."""
 FORBIDDEN = ("\x1b]52;c;SEFD", "\x1b]0;", COLOUR, "\x1b[2J", TURNED)
 CONTROLS = re.compile("[\x00-\x07\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
 COPIED = re.compile("\x1b\\]52;c;([A-Za-z0-9+/=]*)\x07")
@@ -339,7 +342,7 @@ COMMANDS = re.compile("\x1b(?![\\[(])")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The made-up market with names that no venue should give; two links are closed with such reasons."""
     path = tmp_path_factory.mktemp("hostile") / "market"
-    market = SeededMarket(5, 45.0, markets=tuple(HOSTILE))
+    market = SeededMarket(5, HOSTILE_S, markets=tuple(HOSTILE))
     named = {name: spoilt(instrument, *HOSTILE[name]) for name, instrument in instruments().items() if name in HOSTILE}
     frames = list(market.frames())
     begin = frames[0].recv_ns
@@ -372,17 +375,6 @@ def spoilt(instrument: Instrument, base: str, quote: str) -> Instrument:
     return structs.replace(instrument, id=f"{instrument.venue}:{base}/{quote}:{instrument.market}", base=base, quote=quote)
 
 
-SCREENS_AND_DIALOGS = {
-    "route": ["\t", "\r", "y", "\x1b"],
-    "desk": ["1", "z", "\x1b", "\t", "s", "/", "b", "t", "c", "\r", "\x1b", "/", "\x15", "\r"],
-    "book": ["3", "u", "d", "o", "l", "l", "l", "l", "y", "v"],
-    "picker": ["i", "j", "/", "比", "\r", "\r", "c"],
-    "alerts": ["7", "s", "x", "m", "m", "X", "y"],
-    "alert": ["\r", "y", "\x1b"],
-    "export": ["e", "\x1b[C", "\x1b"],
-    "help": ["1", "?", "\x1b", "3", "?", "\x1b", "7", "?", "\x1b"],
-    "goto": [":", "\x1b", "P"],
-}
 SIGNS = {
     "desk": HOME_SIGN,
     "route": "ROUTE  ",
@@ -395,6 +387,46 @@ SIGNS = {
     "goto": "go to (",
 }
 """What shows that a dialog was there at all."""
+FILTER_LINE, NAME_LINE = "filter rows:", "name:"
+"""To type on, of DESK and of the picker."""
+FILTERED = "btc"
+UNZOOMED = "MARKETS  "
+"""The panel beside the one that is zoomed."""
+ESC = "\x1b"
+
+
+class Step(NamedTuple):
+    """A key, what comes onto the screen by it and what goes."""
+
+    key: str
+    shows: str = ""
+    hides: str = ""
+
+
+def there_and_back(name: str, opening: str, *within: str) -> list[Step]:
+    """Into a dialog by a key, and out of it by Esc, which is Esc for certain when nothing is typed until the dialog has gone."""
+    sign = SIGNS[name]
+    return [Step(opening, shows=sign), *map(Step, within), Step(ESC, hides=sign)]
+
+
+SCREENS_AND_DIALOGS = {
+    "route": [Step("\t"), *there_and_back("route", "\r", "y")],
+    "desk": [
+        *(Step("1"), Step("z", hides=UNZOOMED), Step(ESC, shows=UNZOOMED), Step("\t"), Step("s")),
+        *(Step("/", shows=FILTER_LINE), *map(Step, FILTERED), Step("\r", FILTERED, FILTER_LINE), Step(ESC, hides=FILTERED)),
+        *(Step("/", shows=FILTER_LINE), Step("\x15"), Step("\r", hides=FILTER_LINE)),
+    ],
+    "book": [Step("3", shows=SIGNS["book"]), *map(Step, "udollllyv")],
+    "picker": [
+        *(Step("i", shows=SIGNS["picker"]), Step("j"), Step("/", shows=NAME_LINE), Step("比"), Step("\r", hides=NAME_LINE)),
+        *(Step("\r", hides=SIGNS["picker"]), Step("c")),
+    ],
+    "alerts": [Step("7", shows=SIGNS["alerts"]), *map(Step, "sxmmXy")],
+    "alert": there_and_back("alert", "\r", "y"),
+    "export": there_and_back("export", "e", "\x1b[C"),
+    "help": [step for screen in "137" for step in (Step(screen), *there_and_back("help", "?"))],
+    "goto": [*there_and_back("goto", ":"), Step("P")],
+}
 RULES = """
 [[rule]]
 id = "z"
@@ -425,12 +457,12 @@ def walk(path: Path, home: Path, *arguments: str) -> tuple[dict[str, str], str]:
     seen: dict[str, str] = {}
     with Terminal(command, plain_environment(home), 160, 50) as terminal:
         terminal.wait_for(HOME_SIGN, MARKUP)
-        for name, keys in SCREENS_AND_DIALOGS.items():
-            for key in keys:
+        for name, steps in SCREENS_AND_DIALOGS.items():
+            for key, shows, hides in steps:
                 before = seconds_of(terminal)
                 terminal.type(key)
-                # Esc is one for certain when nothing comes after it for a tenth of a second.
-                wait_until_later(terminal, before + (0.5 if key == "\x1b" else 0.05))
+                terminal.wait_for(shows, gone=[hides] if hides else [])
+                wait_until_later(terminal, before + 0.05)
                 seen[name] = seen.get(name, "") + terminal.text
         terminal.type("\x10")
         terminal.wait_for("glyphs: block", "acknowledge this alert")

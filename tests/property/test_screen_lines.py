@@ -84,6 +84,7 @@ MARKET: Final = st.builds(
     mark_index_history=HISTORY,
     premium_history=HISTORY,
     premium_n=COUNT,
+    depth_reach_bps=st.one_of(st.just(()), st.tuples(NUMBER, NUMBER)),
     badge=st.sampled_from(("", "MECH")),
     funding_interval_s=st.one_of(st.none(), st.integers(1, 10**9)),
     funding_next_ns=st.one_of(st.none(), NS),

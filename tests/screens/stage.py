@@ -168,6 +168,7 @@ class Stage:
 
     async def play(self, seconds: float) -> None:
         """Let that much of real time go by."""
+        self.app.source.advance(self.clock.now_ns)  # what was let go counts from its first call
         for _ in range(round(seconds * SECOND / TICK)):
             self.clock.now_ns += TICK
             self.app.source.advance(self.clock.now_ns)

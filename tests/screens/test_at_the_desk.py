@@ -10,7 +10,7 @@ from analytics.snapshot import RouteView
 from feeds.model import MS, SECOND
 from tests.screens.stage import AT_S, StagedApp, on_stage
 from tui.app import ArbtopApp
-from tui.formats import price, usd
+from tui.formats import price, rough, usd
 from tui.line import text_of
 from tui.lines.desk import verdict
 from tui.lines.header import header_lines
@@ -202,5 +202,9 @@ async def test_depth_on_the_screen_is_of_the_prices_beside_it(recording: Path) -
                 ]
                 row = next(line for line in stage.lines() if f"{market_name(market.instrument)} " in line and "●" in line[22:])
                 assert price(book.bid, market.instrument.tick) in row
-                assert "/".join(usd(sums).replace("$", "") for sums in within) in row
+                reaches = [abs(side[-1][0] / book.mid - 1) * 1e4 for side in (bids, asks)]
+                said = [usd(sums).replace("$", "") for sums in within]
+                if min(reaches) < 5.0:
+                    said = [f"{'≥' if reach < 5.0 else ''}{rough(sums)}" for sums, reach in zip(within, reaches, strict=True)]
+                assert "/".join(said) in row
             await stage.press("full_stop")

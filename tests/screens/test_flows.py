@@ -61,7 +61,7 @@ async def test_a_mute_takes_its_likes_and_is_taken_back(recording: Path) -> None
         assert len(likes) > 1
         await stage.press("m")
         assert sum("MUTED" in line for line in listed(stage)) == len(likes)
-        assert "muted for ten minutes" in stage.told
+        assert "muted for 10 min" in stage.told
         assert stage.app.source.muted == {(item.alert.rule, item.alert.scope): stage.app.source.status.now_ns + 600 * SECOND}
         await stage.press("m")
         assert not any("MUTED" in line for line in listed(stage))

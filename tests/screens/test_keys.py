@@ -286,7 +286,7 @@ def test_no_key_is_left_untried() -> None:
         ((), "BIN spot BTC/USDT"),
         (("tab",), "BIN perp"),
         (("7",), "route"),
-        (("3",), "│"),
+        (("3",), "costs"),
         (("7", "enter"), "LEGS AT THE TRIGGER"),
         (("tab", "enter"), "WATERFALL"),
     ],

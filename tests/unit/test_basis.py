@@ -7,9 +7,9 @@ import pytest
 from analytics.basis import Pair
 from analytics.routes import Axis
 from analytics.settings import AnalyticsSettings, ZScore
-from analytics.statistic import HISTORY_SECONDS, Statistic
+from analytics.statistic import Statistic
 from feeds.model import SECOND, Instrument
-from tests.unit.test_routes import BIN_COIN, BIN_PERP, BIN_SPOT, BYB_SPOT, STEP, T0, Floor
+from tests.unit.test_routes import BIN_COIN, BIN_PERP, BIN_SPOT, BYB_SPOT, T0, Floor
 
 QUICK_Z = AnalyticsSettings(z=ZScore(window=10, min_periods=3))
 
@@ -130,10 +130,3 @@ def test_each_definition_of_z_is_its_own() -> None:
     assert found["inclusive"] == pytest.approx((9 - 3.8) / 9.7**0.5)
     assert found["ewma"] not in (found["prior"], found["inclusive"])
     assert abs(found["inclusive"]) <= 4 / 5**0.5
-
-
-def test_the_history_is_an_hour_and_no_more() -> None:
-    series = Statistic(ZScore(window=5, min_periods=2))
-    for at in range(HISTORY_SECONDS + 5):
-        series.push(at * STEP, float(at % 7))
-    assert (len(series.history), series.history[0][0]) == (HISTORY_SECONDS, 5 * STEP)

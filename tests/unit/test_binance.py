@@ -843,6 +843,26 @@ def test_open_interest_is_asked_for_where_the_ticker_runs_and_nowhere_else() -> 
     assert not [action for action in link.asked if isinstance(action, Fetch) and action.key.startswith("oi:")]
 
 
+@FUTURES
+def test_an_open_interest_that_cannot_be_had_any_more_becomes_unknown_after_a_minute(instrument: Instrument) -> None:
+    link = Link(instrument)
+    key = f"oi:{instrument.native}"
+    body = f'{{"symbol":"{instrument.native}","openInterest":"6196.323","time":1787059914451}}'.encode()
+    link.take(link.session.answer(key, body, link.now))
+    link.wait(60 * SECOND, pulse=True)
+    link.take(link.session.answer(key, FetchError(0, "no answer"), link.now))
+    assert len(link.notes.metrics) == 1
+    link.wait(SECOND, pulse=True)
+    link.take(link.session.answer(key, FetchError(0, "no answer"), link.now))
+    ((_, first), (name, last)) = link.notes.metrics
+    assert first == OpenInterest(6196.323, 1787059914451 * MS)
+    assert name == instrument.id
+    assert isinstance(last, OpenInterest)
+    assert isnan(last.size)
+    link.session.promote(heir := Notes(), HealthBoard(), link.now)
+    assert heir.metrics == [], "and no connection that takes over tells it again"
+
+
 # --- what the venue says about itself
 
 

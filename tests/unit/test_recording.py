@@ -652,7 +652,7 @@ def test_a_damaged_header_costs_only_itself(tmp_path: Path) -> None:
         ("000001.log", b"", "no recording"),
         ("000001.log.gz", b"", "no recording"),
         ("notes.txt", b"hello\n", "no recording"),
-        ("day.gz", gzip.compress(b'1723161256172216566 {"stream":"btcusdt@trade","data":{}}\n'), "arbtop import"),
+        ("day.gz", gzip.compress(b'1723161256172216566 {"stream":"btcusdt@trade","data":{}}\n', mtime=0), "arbtop import"),
         ("ws.txt", b"wss://dstream.binance.com/stream?streams=a <-> 1618677479.300887\n", "arbtop import"),
         ("rest.txt", b"https://dapi.binance.com/dapi/v1/depth -> 1618677479.3: {}\n", "arbtop import"),
         ("capture.jsonl", b'{"t":"header","format":2,"exchange":"BYBIT"}\n', "arbtop import"),

@@ -31,11 +31,16 @@ BOTH_WAYS = [
     ("BYBIT", "linear", "BTCUSDT-04APR25", "BYBIT:BTC/USDT:USDT-250404"),
     ("BYBIT", "inverse", "BTCUSD", "BYBIT:BTC/USD:BTC"),
     ("BYBIT", "inverse", "BTCUSDH26", "BYBIT:BTC/USD:BTC-260327"),
-    ("OKX", "spot", "BTC-USDT", "OKX:BTC/USDT"),
-    ("OKX", "swap", "BTC-USDT-SWAP", "OKX:BTC/USDT:USDT"),
-    ("OKX", "swap", "BTC-USD-SWAP", "OKX:BTC/USD:BTC"),
-    ("OKX", "futures", "BTC-USD-220527", "OKX:BTC/USD:BTC-220527"),
-    ("OKX", "futures", "BTC-USDT-261225", "OKX:BTC/USDT:USDT-261225"),
+    ("OKX", "public", "BTC-USDT", "OKX:BTC/USDT"),
+    ("OKX", "public", "BTC-USD", "OKX:BTC/USD"),
+    ("OKX", "public", "BTC-USDT-SWAP", "OKX:BTC/USDT:USDT"),
+    ("OKX", "public", "BTC-USDC-SWAP", "OKX:BTC/USDC:USDC"),
+    ("OKX", "public", "BTC-USD-SWAP", "OKX:BTC/USD:BTC"),
+    ("OKX", "public", "BTC-USD-220527", "OKX:BTC/USD:BTC-220527"),
+    ("OKX", "public", "BTC-USDT-261225", "OKX:BTC/USDT:USDT-261225"),
+    ("OKX", "public", "BTC-USD_UM-261030", "OKX:BTC/USD:USD-261030"),
+    ("OKX", "public", "BTC-USD-220514-22000-C", "OKX:BTC/USD:BTC-220514-22000-C"),
+    ("OKX", "public", "BTC-USD_UM-260928-79000-P", "OKX:BTC/USD:USD-260928-79000-P"),
     ("DERIBIT", "", "BTC-PERPETUAL", "DERIBIT:BTC/USD:BTC"),
     ("DERIBIT", "", "BTC-25DEC26", "DERIBIT:BTC/USD:BTC-261225"),
     ("DERIBIT", "", "SOL-3JUN22", "DERIBIT:SOL/USD:SOL-220603"),
@@ -80,14 +85,17 @@ def test_a_native_name_and_its_id_do_not_drift_apart(venue: str, market: str, na
         ("BYBIT", "linear", "BTC-31FEB26"),
         ("BYBIT", "inverse", "BTCUSDF26"),
         ("BYBIT", "inverse", "BTCUSDT"),
-        ("OKX", "spot", "BTC-USDT-SWAP"),
-        ("OKX", "spot", "BTC"),
-        ("OKX", "swap", "BTC-USDT"),
-        ("OKX", "swap", "BTC-USD-220527"),
-        ("OKX", "futures", "BTC-USDT-SWAP"),
-        ("OKX", "futures", "BTC-USD-"),
-        ("OKX", "futures", "BTC-USD_UM_XPERP-310404"),
-        ("OKX", "futures", "BTC-USD-220514-22000-C"),
+        ("OKX", "public", "BTC"),
+        ("OKX", "public", "BTC-USD-"),
+        ("OKX", "public", "BTC-USD_UM"),
+        ("OKX", "public", "BTC-USDT_UM-261030"),
+        ("OKX", "public", "BTC-USD_UM_XPERP-310404"),
+        ("OKX", "public", "BTC-USD-220532"),
+        ("OKX", "public", "BTC-USD-2205277"),
+        ("OKX", "public", "BTC-USD-220514-22000-X"),
+        ("OKX", "public", "BTC-USD-220514-22000"),
+        ("OKX", "public", "BTC-USDT-SWAP-22000-C"),
+        ("OKX", "public", "btc-usdt"),
         ("DERIBIT", "", "BTC"),
         ("DERIBIT", "", "BTC-FS-25DEC26_PERP"),
         ("DERIBIT", "", "BTC-CS-25DEC26-60000_70000"),
@@ -109,7 +117,7 @@ def test_a_name_that_says_too_little_is_not_guessed(venue: str, market: str, nat
 
 def test_xbt_is_bitcoin_at_bitmex_alone() -> None:
     assert native_to_parts("BITMEX", "", "XBTUSD") == parse("BITMEX:BTC/USD:BTC")
-    assert native_to_parts("OKX", "spot", "XBT-USDT") == parse("OKX:XBT/USDT")
+    assert native_to_parts("OKX", "public", "XBT-USDT") == parse("OKX:XBT/USDT")
 
 
 @pytest.mark.parametrize(
@@ -235,7 +243,8 @@ def test_parts_out_of_place_make_no_id(parts: Parts) -> None:
         "BYBIT:BTC/EUR:EUR",
         "BYBIT:BTC/USD:BTC-260326",
         "OKX:ETH/USD:USD",
-        "OKX:BTC/USD:BTC-261225-60000-C",
+        "OKX:ETH/BTC:USDT",
+        "OKX:ETH/USDT:ETH",
         "DERIBIT:ETH/USD:BTC",
         "BITMEX:BTC/USD:BTC-260924",
         "BITMEX:BTC/USD:BTC-260925-60000-C",
@@ -283,10 +292,9 @@ MARKETS = [
     ("BINANCE", "coinm", ("USD",), "base", True),
     ("BYBIT", "linear", ("USDT", "USDC"), "quote", True),
     ("BYBIT", "inverse", ("USD",), "base", False),
-    ("OKX", "spot", ("USDT", "USDC", "EUR", "USD"), "", False),
-    ("OKX", "swap", ("USDT", "USDC"), "quote", False),
-    ("OKX", "swap", ("USD",), "base", False),
-    ("OKX", "futures", ("USDT", "USDC"), "quote", True),
+    ("OKX", "public", ("USDT", "USDC", "EUR", "USD"), "", False),
+    ("OKX", "public", ("USDT", "USDC"), "quote", True),
+    ("OKX", "public", ("USD",), "base", True),
     ("DERIBIT", "", ("USDC", "USDT"), "quote", True),
     ("DERIBIT", "", ("USD",), "base", True),
 ]
@@ -299,7 +307,7 @@ def test_every_native_name_survives_the_round_trip(
     venue, name, quotes, settled_in, may_be_dated = market
     quote = quotes[at % len(quotes)]
     settle = {"": "", "quote": quote, "base": base}[settled_in]
-    dated = (dated and may_be_dated) or name == "futures"
+    dated = dated and may_be_dated
     assume(settle != quote or quote != "USD")  # USD/USD is no instrument
     assume(not base.endswith("USDT"))  # USDTUSDC, USDT-26DEC25: Bybit's rule reads the longer quote
     parts = Parts(venue=venue, base=base, quote=quote, settle=settle, expiry=day if dated else "")

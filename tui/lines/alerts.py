@@ -103,12 +103,12 @@ LEVELS: Final = 10
 BOOK_CELLS: Final = 46
 
 
-def detail_lines(item: Item, trigger: Snapshot | None, facts: Facts, now: Ns, exact: bool, width: int) -> list[Line]:
+def detail_lines(item: Item, trigger: Snapshot | None, facts: Facts, now: Ns, exact: bool | None, width: int) -> list[Line]:
     """Everything that is known of an episode.
 
     Args:
         trigger: the books of its legs at the boundary at which it fired; None when they are not kept.
-        exact: its position is one in the recording.
+        exact: its position is one in the recording; None: there is no recording.
     """
     alert = item.alert
     made: list[tuple[Span, ...]] = [
@@ -124,7 +124,7 @@ def detail_lines(item: Item, trigger: Snapshot | None, facts: Facts, now: Ns, ex
         _fact("closed by", closed_by(alert) or DASH),
         _fact("repeats", count(alert.repeats)),
         _fact("mark", f"{item.mark}{f'  {moment(alert.acked_ns)} UTC' if alert.acked_ns else ''}"),
-        _fact("recording", _position(alert, exact)),
+        *([_fact("recording", _position(alert, exact))] if exact is not None else []),
         (),
     ]
     if alert.legs:
@@ -162,12 +162,12 @@ def _position(alert: Alert, exact: bool) -> str:
 def _leg(leg: Leg, facts: Facts) -> tuple[Span, ...]:
     market = facts.get(leg.instrument)
     name = market_name(market.facts) if market is not None else leg.instrument
-    at = price(leg.price, market.facts.tick if market is not None else None)
+    at = price(leg.price, market.facts.tick / 2 if market is not None else None)  # a mid may lie between two ticks
     base = f" × {quantity(leg.size_base)} {market.facts.base if market is not None else ''}" if leg.size_base is not None else ""
     return (
         (fit(leg.role, 6), "dim"),
         (fit(name, 22), "text"),
-        (f"{at}{base}", "text"),
+        (f"{at}{base}" if base else f"mid {at}", "text"),
         (f"   book {age(leg.age_ms)} old", "dim"),
     )
 

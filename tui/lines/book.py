@@ -173,7 +173,7 @@ def _spread(market: MarketView, cells: int) -> str:
     counted = f"{ticks} tick{'s' if ticks != '1' else ''}"
     touch = f"{price(market.bid, market.facts.tick)} × {price(market.ask, market.facts.tick)}"
     bp = f"{quantity(market.spread_bps)} bp"
-    return first_fitting((f"{touch}  {bp}", f"{counted} {bp}", counted), cells)
+    return first_fitting((f"{touch}  {bp}", f"spread {counted} {bp}", f"{counted} {bp}", counted), cells)
 
 
 def _imbalance(market: MarketView, cells: int) -> str:
@@ -389,13 +389,14 @@ def _label_spans(
     index: bool, step: float, decimals: int, rows_shown: range, at: int | None, step_bps: float, width: int
 ) -> Sequence[Span]:
     found = []
+    digits = 1 if not step_bps else max(1, -floor(log10(step_bps)))
     for k in rows_shown:
         role = "text" if k == at else "dim"
         name = _name(index, round(k * step, decimals), decimals)
         if at is None or not step_bps:
             found.append((f"{number(name, width - 1)} ", role))
         else:
-            found.append((f"{number(name, 10)}{number(bps((k - at) * step_bps), 7)} ", role))
+            found.append((f"{number(name, 10)}{number(bps((k - at) * step_bps, digits), 7)} ", role))
     return found
 
 

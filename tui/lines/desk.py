@@ -5,13 +5,14 @@ what it cannot vouch for is `—`.
 """
 
 from collections.abc import Mapping
+from math import inf
 from typing import Final
 
-from analytics.routes import RouteKind
+from analytics.routes import Axis, RouteKind
 from analytics.snapshot import History, MarketView, PairView, RouteView, Snapshot
 from feeds.model import SECOND, Instrument, InstrumentId, Kind, Ns
-from tui.formats import DASH, age, bps, compact, countdown, duration, interval, lateness, percent, price, quantity, z
-from tui.line import Line
+from tui.formats import DASH, age, bps, compact, countdown, duration, interval, lateness, percent, price, quantity, rough, z
+from tui.line import Line, first_fitting
 from tui.names import market_name, route_name
 from tui.source import LiveStatus
 from tui.sparkline import Style, sparkline
@@ -31,10 +32,16 @@ MARKET_COLUMNS: Final = (
     Column("bid", "bid", 9, ">", 0, help="best bid, quote currency"),
     Column("ask", "ask", 9, ">", 0, help="best ask, quote currency"),
     Column("spread", "bp", 6, ">", 5, group="sprd", help="ask − bid in bp of mid"),
-    Column("depth1", "±1 bp", 11, ">", 9, group="depth $", help="USD of bids/asks within 1 bp of mid"),
-    Column("depth5", "±5 bp", 11, ">", 8, group="depth $", help="USD of bids/asks within 5 bp of mid"),
+    Column("depth1", "±1 bp", 11, ">", 9, group="depth $", help="USD of bids/asks within 1 bp of mid; ≥: the book ends before"),
+    Column("depth5", "±5 bp", 11, ">", 8, group="depth $", help="USD of bids/asks within 5 bp of mid; ≥: the book ends before"),
     Column(
-        "mark", "bp", 6, ">", 1, group="mark − index", help="mark against the venue's own index; M: only what funding makes of it"
+        "mark",
+        "bp",
+        6,
+        ">",
+        1,
+        group="mark − index",
+        help="mark against the venue's own index; *: only what the funding rate makes of it",
     ),
     Column("mark_z", "z", 5, ">", 2, group="mark − index", help="its z-score; n12: only 12 samples yet, too few for one"),
     Column("mark_line", "last 5m", SPARK_CELLS, "<", 4, group="mark − index", help="its last five minutes"),
@@ -48,7 +55,7 @@ MARKET_COLUMNS: Final = (
         ">",
         1,
         group="basis",
-        help="mid against the same venue's spot, now; RAW: other quote, not a price difference",
+        help="mid against the same venue's spot, now; i: each against its own index; RAW: other quote, not a price difference",
     ),
     Column("basis_z", "z", 5, ">", 3, group="basis", help="z-score of its last sample, once a second"),
     Column("funding", "rate", 9, ">", 2, group="funding", help="rate of the running interval; positive: longs pay"),
@@ -85,21 +92,21 @@ ROUTE_COLUMNS: Final = (
 )
 
 REASONS: Final[Mapping[str, str]] = {
-    "state": "no: a book is not in sequence",
-    "shutdown": "no: a source has ended",
+    "state": "no: book not in sync",
+    "shutdown": "no: a source ended",
     "disconnected": "no: a link is down",
     "stale": "no: a leg is stale",
     "age": "no: a leg is silent",
     "late": "no: a leg is late",
     "lag": "no: a leg lags",
-    "skew": "no: the legs' lags differ",
+    "skew": "no: legs' lags differ",
     "quote": "RAW: no common axis",
-    "fees": "no: a fee is not known",
-    "fx": "no: no dollar size in this quote",
-    "depth": "no: book too thin for size",
-    "size": "no: size below [guards] min_leg_usd",
-    "lot": "no: below lot or least notional",
-    "unit": "no: beyond [guards] plausible_bp",
+    "fees": "no: a fee is unknown",
+    "fx": "no: size not in USD",
+    "depth": "no: book too thin",
+    "size": "no: leg too small",
+    "lot": "no: below venue's lot",
+    "unit": "no: not plausible",
     "no mark": "no marks: not alerted",
     "stale mark": "mark stale: no alert",
     "mark jump": "mark jumped: no alert",
@@ -166,7 +173,7 @@ def market_line(
         "spread": (quantity(market.spread_bps), role),
         "depth1": (_depth(market, "1"), role),
         "depth5": (_depth(market, "5"), role),
-        "mark": (bps(market.mark_index_bps) + ("M" if market.badge else ""), "text"),
+        "mark": (bps(market.mark_index_bps) + ("*" if market.badge else ""), "text"),
         "mark_z": _z(market.mark_index_z, market.mark_index_n, z_from),
         "premium": (bps(market.premium_bps), role),
         "premium_z": _z(market.premium_z, market.premium_n, z_from),
@@ -183,15 +190,15 @@ def market_line(
     if market.facts.kind is Kind.SPOT:
         cells.update(dict.fromkeys(NOT_OF_SPOT, ("", "dim")))
     elif basis is not None:
-        raw = basis.axis == "RAW"
-        cells["basis"] = (
-            f"{'RAW ' if raw and basis.basis_bps is not None else ''}{bps(basis.basis_bps)}",
-            "dim" if raw else "text",
-        )
+        raw = basis.axis == Axis.RAW
+        sign = AXIS_SIGNS.get(basis.axis, "{}") if basis.basis_bps is not None else "{}"
+        cells["basis"] = (sign.format(bps(basis.basis_bps)), "dim" if raw else "text")
         cells["basis_z"] = (_z(basis.z, basis.n, z_from)[0], "dim") if raw else _z(basis.z, basis.n, z_from)
     return layout.row(cells)
 
 
+AXIS_SIGNS: Final[Mapping[str, str]] = {Axis.RAW: "RAW {}", Axis.INDEX: "{}i"}
+"""What is not simply a difference of prices says so."""
 NOT_OF_SPOT: Final = (
     *("mark", "mark_z", "mark_line", "premium", "premium_z", "premium_line", "basis", "basis_z"),
     *("funding", "interval", "next", "interest"),
@@ -233,7 +240,12 @@ def interest_usd(market: MarketView) -> float | None:
 
 def _depth(market: MarketView, band: str) -> str:
     found = market.depth_quote.get(band)
-    return f"{compact(found[0])}/{compact(found[1])}" if found is not None else DASH
+    if found is None:
+        return DASH
+    if all(reach >= float(band) for reach in market.depth_reach_bps):
+        return f"{compact(found[0])}/{compact(found[1])}"
+    sides = zip(found, market.depth_reach_bps, strict=True)
+    return "/".join(f"{'≥' if reach < float(band) else ''}{rough(amount)}" for amount, reach in sides)
 
 
 def _z(value: float | None, n: int, least: int) -> tuple[str, str]:
@@ -245,6 +257,12 @@ def _z(value: float | None, n: int, least: int) -> tuple[str, str]:
 
 def _line(history: History, now: Ns, style: Style) -> str:
     return sparkline(history, now, SPARK_S, SPARK_CELLS, style)
+
+
+def nearness(route: RouteView) -> float:
+    """The less, the nearer to money at size: of a basis that stands only the fresh part counts. What is not known comes last."""
+    edge_bps = route.fresh_bps if route.kind == RouteKind.STANDING else route.edge_bps
+    return -edge_bps if edge_bps is not None else inf
 
 
 def route_line(layout: Layout, route: RouteView, facts: Mapping[InstrumentId, MarketView], now: Ns) -> Line:
@@ -304,8 +322,9 @@ def verdict(route: RouteView, now: Ns, room: int, carry_bps: float | None) -> tu
     if route.refused:
         return REASONS.get(route.refused, route.refused), "stale"
     if route.kind == RouteKind.STANDING:
-        text = f"standing basis, funding {bps(carry_bps)} bp/day"
-        return text if carry_bps is not None and len(text) <= room else "standing basis", "dim"
+        fresh = f"standing, fresh {bps(route.fresh_bps)}"
+        texts = (f"{fresh} bp, funding {bps(carry_bps)} bp/day", fresh) if carry_bps is not None else (f"{fresh} bp", fresh)
+        return first_fitting((*texts, "standing basis"), room), "dim"
     if route.edge_bps is not None and route.edge_bps > 0:
         return "above fees, not open yet", "warn"
     return ("no: fees eat it" if route.in_bps is not None and route.in_bps > 0 else "no: price"), "dim"

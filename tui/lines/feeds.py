@@ -42,7 +42,7 @@ STREAM_COLUMNS: Final = (
     Column("last", "last", 6, ">", 0, help="since the last message"),
     Column(
         "line",
-        "msg/s, 60 s",
+        "60 s of msg/s",
         SPARK_CELLS,
         "<",
         7,
@@ -178,7 +178,7 @@ class Drawer:
         }
         if health is None:
             return found
-        up = link is not None and link.opened_ns > 0
+        up = link is not None and link.opened_ns > 0 and link.state is not LinkState.DOWN
         found |= {
             "rate": (count(health.frames_per_s), "text"),
             "bytes": (quantity(health.bytes_per_s / 1e3), "dim"),
@@ -214,7 +214,7 @@ def silence(health: Health, machinery: Machinery) -> str:
 
 def state_of(stream: Stream, health: Health | None, link: LinkView | None, machinery: Machinery) -> tuple[str, str]:
     """Sign and word of one stream."""
-    if link is None or not link.opened_ns:
+    if link is None or not link.opened_ns or link.state is LinkState.DOWN:
         return "○ down", "stale"
     if stream.channel is Channel.BOOK:
         market = machinery.markets.get(stream.instrument)
@@ -244,7 +244,7 @@ def link_cells(link: LinkView, machinery: Machinery) -> dict[str, tuple[str, str
 
 def since_text(link: LinkView, now: Ns) -> str:
     """How long it has been up, or in the state that it is in."""
-    if link.opened_ns:
+    if link.opened_ns and link.state is not LinkState.DOWN:
         return f"up {duration((now - link.opened_ns) / MS)}"
     return f"for {duration((now - link.since_ns) / MS)}" if link.since_ns else DASH
 

@@ -162,7 +162,7 @@ def _replay(scene: Scene, room: int) -> tuple[Span, ...]:
             Piece((("REPLAY ", "accent"), (word, role)), 0),
             Piece((("  ▲ DAMAGED", "warn"),) if status.damage else (), 1),
             Piece((("  ▲ NOT FROM START", "warn"),) if not status.exact else (), 1),
-            Piece(((f"  {day(status.now_ns)}", "dim"),), 3),
+            Piece(((f"  {day(scene.snapshot.now_ns)}", "dim"),), 3),
             Piece((("  ", "dim"), ("█" * filled, "accent"), ("·" * (BAR_CELLS - filled), "dim")), 2),
             Piece(((f"  {_minutes(elapsed)}", "text"), (f" of {_minutes(whole)}", "dim")), 1),
         ],

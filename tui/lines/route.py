@@ -82,7 +82,7 @@ def route_lines(
         )
     made += [_figure("refused with edge", count(times), "text", REASONS.get(reason, reason)) for reason, times in detail.refusals]
     if not detail.refusals:
-        made.append(_figure("refused with edge", "0", "text", "boundaries at which the touch looked open and a guard said no"))
+        made.append(_figure("refused with edge", "0", "text", "tenths of a second with a guard against the touch"))
     return [pad(Line(((" ", "text"), *spans)), width) for spans in made]
 
 
@@ -92,7 +92,9 @@ def _split(route: RouteView, carry_bps: float | None) -> Sequence[tuple[Span, ..
         return ()
     side = "" if carry_bps is None else ", for the holder" if carry_bps > 0 else ", against the holder" if carry_bps < 0 else ""
     return (
-        _figure("of it fresh", bps(route.fresh_bps, 2), _sign(route.fresh_bps), "left if each leg only comes back to its mark"),
+        _figure(
+            "fresh edge", bps(route.fresh_bps, 2), _sign(route.fresh_bps), "each leg counted from its mark: opens an episode"
+        ),
         _figure("funding, bp a day", bps(carry_bps, 2), _sign(carry_bps), f"both legs at the rates of now{side}"),
     )
 

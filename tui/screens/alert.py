@@ -1,7 +1,7 @@
 """One alert in detail: what fired, on which legs, with which books, and where that is in the recording. Enter goes there."""
 
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Final
 
 from textual.widget import Widget
 
@@ -19,11 +19,13 @@ from tui.widgets.live_grid import LiveGrid, Row
 from tui.widgets.panel import Panel
 from tui.worklist import item_of, key_of
 
+GO_THERE: Final = ("detail", "Go there")
+
 
 class AlertScreen(Dialog):
     """`alert` as it was when it was opened: it is looked for in each pass by what it is, not by its number."""
 
-    FOOTER = ("back", ("detail", "Go there"), "ack", "copy", ("down", "Scroll"))
+    FOOTER = ("back", GO_THERE, "ack", "copy", ("down", "Scroll"))
     BINDINGS: ClassVar = bind("ack", "copy", "detail")
 
     def __init__(self, alert: Alert) -> None:
@@ -36,6 +38,10 @@ class AlertScreen(Dialog):
 
     def panels(self) -> Iterable[Widget]:
         return (self.panel,)
+
+    def foot(self) -> Sequence[str | tuple[str, str]]:
+        """A live run goes nowhere."""
+        return self.FOOTER if self.arbtop.tape is not None else [key for key in self.FOOTER if key != GO_THERE]
 
     def view(self) -> View:
         return View(routes=None)
@@ -58,7 +64,7 @@ class AlertScreen(Dialog):
             self._trigger,
             facts,
             scene.snapshot.now_ns,
-            scene.status.exact,
+            scene.status.exact if self.arbtop.tape is not None else None,
             self.grid.size.width,
         )
         self.grid.show((), [Row(str(at), line) for at, line in enumerate(lines)])

@@ -72,6 +72,8 @@ class AlertsScreen(LiveScreen):
         if self.arbtop.on_the_way():
             return None
         selected = self.grid.selected
+        if selected is None and self._drawn_items:
+            self.arbtop.tell("the alert chosen is not in this list any more: choose another with ↑ ↓")
         return next((item for item in self._drawn_items if selected is not None and item.key == selected.key), None)
 
     def action_filter(self) -> None:
@@ -114,7 +116,7 @@ class AlertsScreen(LiveScreen):
             self.arbtop.tell(f"{alert.rule} is heard again on {alert.scope}")
         else:
             source.mute(alert.rule, alert.scope, MUTE_NS)
-            self.arbtop.tell(f"{alert.rule} on {alert.scope} is muted for ten minutes; it is logged and exported as ever")
+            self.arbtop.tell(f"muted for 10 min: {alert.rule} on {alert.scope} (still logged and exported)")
         self.draw()
 
     def action_copy(self) -> None:

@@ -48,6 +48,7 @@ LEGEND: Final = (
     (
         "order books",
         (
+            ("row", "what one row spans; beside it a market's spread, in ticks and bp, or its best bid × ask"),
             ("bp", "how far a row is from the row that fair is in; fair is the median of the markets' mids"),
             ("◂ ▸", "best bid, best ask: raw prices on the row they fall into; bids are rounded down to a row, asks up"),
             ("◆", "where an order of the trade size would end: selling into bids, buying from asks"),
@@ -106,8 +107,10 @@ class BookScreen(LiveScreen):
         self._rows = Rows()
         self._count = 0
         """Rows in the last frame."""
-        self._price_row: int | None = None
-        """The row of the axis that the cursor was on."""
+        self._price: float | None = None
+        """What the cursor was on: in quote units, or bp from own index. None: it begins in the middle."""
+        self._step = 0.0
+        """Of the cursor's axis in the last frame."""
 
     def panels(self) -> Iterable[Widget]:
         with_tape = Side(self.panel, self.tape_panel, id="book-row")
@@ -161,15 +164,16 @@ class BookScreen(LiveScreen):
         self._titles(axes, scene)
 
     def _keep_price(self, count: int) -> None:
-        """The cursor begins in the middle, and stays on its price when the height changes."""
+        """The cursor begins in the middle, and stays on its price when the height changes, or what a row spans."""
         axis = self._axis_of(self.selected)
         top = axis.top if axis is not None else None
-        if count != self._count and count:
-            row = top - self._price_row if top is not None and self._price_row is not None else count // 2
+        step = axis.step if axis is not None else self._step
+        if count and (count != self._count or step != self._step or self._price is None):
+            row = top - round(self._price / step) if top is not None and self._price is not None else count // 2
             self.grid.go(str(max(min(row, count - 1), 0)))
-            self._count = count
+            self._count, self._step = count, step
         if top is not None and self.grid.cursor:
-            self._price_row = top - int(self.grid.cursor)
+            self._price = (top - int(self.grid.cursor)) * step
 
     def _remember(self, axes: tuple[AxisView, ...]) -> None:
         """Keep the axes where they are; let one go back to the middle when its market has left it."""
@@ -244,8 +248,8 @@ class BookScreen(LiveScreen):
         market = self.arbtop.source.engine.markets.get(key)
         if market is None:
             return
-        if market.instrument.base != self.base:
-            self._anew()
+        self._anew()
+        self._price = None
         self.base = market.instrument.base
         self.selected = key
 
@@ -255,7 +259,7 @@ class BookScreen(LiveScreen):
         self.panned = False
 
     def looks(self) -> tuple[object, ...]:
-        return *super().looks(), self._cursor()
+        return *super().looks(), self._cursor(), tuple(self._held.values())
 
     def on_live_grid_moved(self, event: LiveGrid.Moved) -> None:
         """What the line below says is of the cursor's row."""
@@ -292,7 +296,10 @@ class BookScreen(LiveScreen):
 
     def _group(self, step: int) -> None:
         at = GROUPS_BPS.index(self.group_bps) + step
-        self.group_bps = GROUPS_BPS[max(min(at, len(GROUPS_BPS) - 1), 0)]
+        if not 0 <= at < len(GROUPS_BPS):
+            self.arbtop.tell("rows span the coarsest tick: finer there is not" if step < 0 else "rows span about 10 bp, the most")
+            return
+        self.group_bps = GROUPS_BPS[at]
         self._anew()
         self.draw()
 
@@ -326,6 +333,8 @@ class BookScreen(LiveScreen):
 
     def action_tape(self) -> None:
         self.tape_wanted = not self.tape_panel.display
+        if self.has_class("zoomed"):
+            self.action_zoom()
         self.draw()
 
     def action_instrument(self) -> None:
@@ -339,5 +348,6 @@ class BookScreen(LiveScreen):
         self.draw()
 
     def action_copy(self) -> None:
-        if self.grid.selected is not None:
-            self.arbtop.put_on_clipboard(text_of(self.grid.selected.line).strip())
+        """What the line below the books says: the row itself means little without its screen."""
+        if self.info.head:
+            self.arbtop.put_on_clipboard(text_of(self.info.head[0]).strip(" ▸"))

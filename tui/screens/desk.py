@@ -1,12 +1,12 @@
 """DESK, the home screen: markets, the routes closest to money, the latest alerts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Final
 
 from textual.widget import Widget
 
 from analytics.routes import Axis, Route
-from analytics.snapshot import MarketView, View
+from analytics.snapshot import MarketView, RouteView, View
 from feeds.model import SECOND, InstrumentId, Ns
 from tui.formats import bps, plural, usd
 from tui.line import text_of
@@ -21,6 +21,7 @@ from tui.lines.desk import (
     jumped,
     market_line,
     market_table,
+    nearness,
     nothing_listed,
     route_line,
     route_table,
@@ -81,6 +82,10 @@ class DeskScreen(LiveScreen):
         """Key of the first row of a panel, while its cursor has not been moved from there."""
         self._nearest: tuple[str, ...] = ()
         self._sorted_ns: Ns = -1
+        self._every = 0
+        """Routes that there are for the filter."""
+        self._ranked_when: tuple[Ns, float] | None = None
+        self._ranks: Mapping[str, int] = {}
 
     def panels(self) -> Iterable[Widget]:
         return self.markets_panel, self.routes_panel, self.strip_panel
@@ -93,7 +98,16 @@ class DeskScreen(LiveScreen):
         if engine.now_ns - self._sorted_ns >= RESORT_NS or engine.now_ns < self._sorted_ns or not self._nearest:
             self._sorted_ns = engine.now_ns - engine.now_ns % RESORT_NS
             self._nearest = engine.nearest_routes(ROUTES, self._wanted if self.filter else None)
+            self._every = sum(route.axis is not Axis.RAW and self._wanted(route) for route in engine.routes.values())
         return self._nearest
+
+    def _ranked(self, routes: Sequence[RouteView]) -> Mapping[str, int]:
+        """The places of the routes: by what each would leave at the size of the screen, as it was when they were sorted last."""
+        when = self._sorted_ns, self.arbtop.size_usd
+        if when != self._ranked_when:
+            self._ranked_when = when
+            self._ranks = {route.route: at for at, route in enumerate(sorted(routes, key=nearness))}
+        return self._ranks
 
     def _wanted(self, route: Route) -> bool:
         return self._matches(route_name(route.buy.instrument, route.sell.instrument))
@@ -121,7 +135,7 @@ class DeskScreen(LiveScreen):
         self._fit_markets(max(len(markets), 1) + len(heads))
 
         layout = route_table(self.routes.size.width)
-        rank = {name: at for at, name in enumerate(self._nearest)}
+        rank = self._ranked(snapshot.routes)
         routes = sorted(snapshot.routes, key=lambda route: rank.get(route.route, len(rank)))
         if self.by_asset:
             routes.sort(key=lambda route: route.route.partition(":")[2].partition("/")[0])
@@ -133,7 +147,8 @@ class DeskScreen(LiveScreen):
         strip = alert_table(self.strip.size.width)
         latest = [Row(item.key, alert_row(strip, item, facts, now)) for item in scene.items[:STRIPPED]]
         self._keep_first(self.strip, latest)
-        self.strip.show((), latest, nothing_fired(self.arbtop.source.engine.alerts.rules))
+        heads = [] if self.has_class("-short") else [strip.head()]
+        self.strip.show(heads, latest, nothing_fired(self.arbtop.source.engine.alerts.rules))
         self._titles(scene, len(rows), table, layout)
 
     def _keep_first(self, grid: LiveGrid, rows: Sequence[Row]) -> None:
@@ -154,16 +169,16 @@ class DeskScreen(LiveScreen):
     def _titles(self, scene: Scene, routes: int, table: Layout, layout: Layout) -> None:
         settings = self.arbtop.source.engine.settings
         found = f" · filter “{self.filter}”" if self.filter else ""
-        shown, every = self.markets.rows_shown, len(self.markets.rows)
+        shown, every = min(self.markets.rows_shown, len(self.markets.rows)), len(scene.snapshot.markets)
         part = f"  {shown} of {every}" if 0 < shown < every else ""
         self.markets_panel.say(f"MARKETS{part}{found}", f"z over {settings.z.window} s, from {settings.z.min_periods} on", table)
         judged = "" if scene.size_usd == scene.judged_usd else f" (alerts at {usd(scene.judged_usd)})"
         size = f"at {usd(scene.size_usd)} a leg{judged}" if scene.size_usd else "at the touch"
         fees = "all fees" if self.has_class("-short") else "after every fee in and out"
-        counted = plural(routes, "route")
+        counted = plural(routes, "route") if routes >= self._every else f"{routes} of {self._every} routes"
         self.routes_panel.say(
             f"CLOSEST TO MONEY  {size}, {fees}{found}",
-            f"{'by asset' if self.by_asset else 'nearest by touch'} · {counted} · opens at edge {bps(settings.arb.open_bp)} bp",
+            f"{'by asset' if self.by_asset else 'nearest first'} · {counted} · opens at edge {bps(settings.arb.open_bp)} bp",
             layout,
         )
         self.strip_panel.say("ALERTS", "7 opens the list")

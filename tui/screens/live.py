@@ -4,7 +4,7 @@ At each tick the screen says what it looks at (`view`), gets a scene of one inst
 Nothing else draws. A screen that is not on top does not tick; what covers it covers it wholly, so no old figure shines through.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
@@ -70,6 +70,10 @@ class LiveScreen(Screen[None], inherit_bindings=False):
         """From where it looks: a frame of the same instant differs when this does, as after a resize while a replay is paused."""
         return tuple(grid.size for grid in self._grids)
 
+    def foot(self) -> Sequence[str | tuple[str, str]]:
+        """What the footer shows."""
+        return self.FOOTER
+
     def show(self, scene: Scene) -> None:
         """Hand lines to the grids."""
 
@@ -126,7 +130,7 @@ class LiveScreen(Screen[None], inherit_bindings=False):
     def frame(self, scene: Scene) -> None:
         """Draw everything of this screen from `scene`."""
         self.header.show(header_lines(scene, self.TITLE_ID, self.header.size.width), ())
-        named = [(entry, KEYS[entry].label) if isinstance(entry, str) else entry for entry in self.FOOTER]
+        named = [(entry, KEYS[entry].label) if isinstance(entry, str) else entry for entry in self.foot()]
         tape = self.arbtop.tape is not None
         keys = tuple((KEYS[id_].face, label) for id_, label in named if tape or KEYS[id_].group != REPLAY)
         self.footer.show([footer_line(keys, self.footer.size.width)], ())

@@ -97,6 +97,10 @@ class LiveGrid(Widget, can_focus=True):
         return self._rows
 
     @property
+    def head(self) -> tuple[Line, ...]:
+        return self._head
+
+    @property
     def selected(self) -> Row | None:
         """The row that the cursor is on; None while that row is not there."""
         if not self.cursor_shown or self._at >= len(self._rows):
@@ -159,7 +163,8 @@ class LiveGrid(Widget, can_focus=True):
         shown = [*self._head[:height]]
         for at in range(self.offset_rows, min(self.offset_rows + height - len(shown), len(self._rows))):
             line = self._rows[at].line
-            shown.append(_pointed(line, self.has_focus) if self.cursor_shown and at == self._at else line)
+            pointed = self.cursor_shown and at == self._at and self._rows[at].key == self.cursor
+            shown.append(_pointed(line, self.has_focus) if pointed else line)
         old = self._lines
         strip, before = self._strip, self._shown if old and old[0].cell_length == width else []
         kept = zip(shown, before, old, strict=False)  # a line that is the very same one needs no look-up
