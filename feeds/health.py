@@ -206,11 +206,16 @@ class LegHealth:
     @property
     def late_share(self) -> float:
         """Share of the time since the first timed frame in which it was LATE; nan while the median is not warm."""
-        return self.late_samples / self.samples if self.late_ns == self.late_ns else nan
+        return self.late_samples / self.samples if self.samples and self.late_ns == self.late_ns else nan
 
     @property
     def late(self) -> bool:
         return self.late_ns > LATE_NS
+
+    def stood_still(self, span: Ns) -> None:
+        """Nobody looked for so long: what is read next has waited up to that, until the newest of it has been judged."""
+        self.fresh = False
+        self.late_ns = self.lag_ns = float(span)
 
     def sample(self, now: Ns, offset: tuple[int, int] | None) -> None:
         """One 100 ms boundary: judge the newest frame against the median so far, then let it into the median."""
@@ -220,8 +225,7 @@ class LegHealth:
         if self.fresh:
             self.fresh = False
             raw = self.raw_ns
-            if len(self._sorted) >= MIN_SAMPLES:
-                self.late_ns = raw - self._sorted[len(self._sorted) // 2]
+            self.late_ns = raw - self._sorted[len(self._sorted) // 2] if len(self._sorted) >= MIN_SAMPLES else nan
             self._sorted.add(raw)
             self._values.append(raw)
             self._times.append(now)

@@ -27,7 +27,7 @@ ARBTOP: Final = Format("an arbtop recording", False)
 HFTBACKTEST: Final = Format("a capture of hftbacktest's collector", True)
 CRYPTOFEED_RAW: Final = Format("a raw capture of cryptofeed", True)
 CRYPTOFEED: Final = Format("a capture of cryptofeed 3", True)
-TARDIS: Final = Format("normalised messages of Tardis", False)
+TARDIS: Final = Format("normalised messages of Tardis", True)
 
 _BEGINNINGS: Mapping[Format, re.Pattern[bytes]] = {
     ARBTOP: re.compile(rb"arbtop-recording \d"),

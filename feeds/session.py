@@ -262,6 +262,7 @@ class BookSession(ABC):
             asked.stood_still(until - since)
         for feed in self.feeds.values():
             feed.over_seq, feed.outside_ns = -1, 0
+            feed.book.leg.stood_still(until - since)
 
     def checkpoints(self) -> Sequence[Checkpoint]:
         return [

@@ -37,6 +37,7 @@ from feeds.recording.writer import SEGMENT_BYTES, RecordingWriter
 from feeds.session import SILENCE_MAX_NS
 from feeds.text import clean_text
 from feeds.venue import Venue
+from feeds.venues.tardis import SILENCE_NS
 
 Progress: TypeAlias = Callable[[int, int], object]
 """Told (bytes of capture files read, of how many); every file is read twice."""
@@ -168,7 +169,8 @@ class _Import:
         """After a silence at which a live link is given up, a frame is one of a new connection: its books begin anew."""
         silent_ns = at - self.last_ns.get(conn, at)
         self.last_ns[conn] = at
-        if conn in self.open and silent_ns >= SILENCE_MAX_NS:
+        longest_ns = SILENCE_NS if conn in self.open and self.open[conn].normalised else SILENCE_MAX_NS
+        if conn in self.open and silent_ns >= longest_ns:
             self.holes.append(f"{conn} was silent for {silent_ns / SECOND:.1f} s and is taken to have reconnected then")
             self._close(conn, at, f"silent for {silent_ns / SECOND:.1f} s")
 

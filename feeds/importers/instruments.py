@@ -14,6 +14,7 @@ from feeds.errors import DECODE_ERRORS, ArbtopError, InputError
 from feeds.model import Instrument, InstrumentId, Kind, VenueId
 from feeds.text import clean_text
 from feeds.venue import Venue
+from feeds.venues.bitmex import CATALOGUE_KEY
 
 _list = msgspec.json.Decoder(list[Instrument]).decode
 
@@ -63,8 +64,8 @@ def from_file(path: Path, venues: Mapping[VenueId, Venue]) -> list[Instrument]:
     found = [
         instruments
         for venue in venues.values()
-        for fetch in venue.catalogue()
-        if (instruments := from_answer(venue, fetch.key, body))
+        for key in [fetch.key for fetch in venue.catalogue()] or [CATALOGUE_KEY]  # a closed venue lists nothing any more
+        if (instruments := from_answer(venue, key, body))
     ]
     if not found:
         raise InputError(f"{shown}: neither a list of instruments ({fault}) nor an instrument answer of {_names(venues)}")

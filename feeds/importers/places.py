@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from feeds.errors import DECODE_ERRORS
 from feeds.model import VenueId
+from feeds.venues import tardis
 
 PLACES: tuple[tuple[re.Pattern[str], VenueId, str], ...] = (
     (re.compile(r"(?:stream|api\d?|api-gcp)\.binance\.com|data-(?:stream|api)\.binance\.vision"), "BINANCE", "spot"),
@@ -51,6 +52,9 @@ _subscription = msgspec.json.Decoder(_Subscription).decode
 def place_of(url: str) -> tuple[VenueId, str] | None:
     """(venue, market) of a websocket or REST URL; None for a host that is not known."""
     parts = urlsplit(url)
+    if parts.scheme == tardis.SCHEME:
+        exchange = tardis.EXCHANGES.get(parts.hostname or "")
+        return (exchange[0], parts.path.removeprefix("/")) if exchange is not None else None
     where = f"{parts.hostname or ''}{parts.path}"
     return next(
         (

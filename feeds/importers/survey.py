@@ -10,22 +10,24 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from feeds.errors import InputError
-from feeds.importers import cryptofeed, cryptofeed_raw, hftbacktest
+from feeds.importers import cryptofeed, cryptofeed_raw, hftbacktest, tardis
 from feeds.importers.instruments import Known, from_answer, from_file, shipped
 from feeds.importers.lines import FRAME, REST, SENT, Damage, Item
 from feeds.importers.places import place_of, topics_in_url, topics_sent
 from feeds.model import Instrument, InstrumentId, Ns, Stream, VenueId
-from feeds.recognise import ARBTOP, CRYPTOFEED, CRYPTOFEED_RAW, HFTBACKTEST, Format, format_of
+from feeds.recognise import ARBTOP, CRYPTOFEED, CRYPTOFEED_RAW, HFTBACKTEST, TARDIS, Format, format_of
 from feeds.recording.damage import DAY_NS
 from feeds.recording.format import NO_CONN, Answer, Opened
 from feeds.text import clean_text
 from feeds.venue import Venue
+from feeds.venues import tardis as normalised
 
 _Items: TypeAlias = Callable[[Path, Damage, Callable[[int], object]], Iterator[Item]]
 FORMATS: Mapping[Format, _Items] = {
     HFTBACKTEST: hftbacktest.items,
     CRYPTOFEED_RAW: cryptofeed_raw.items,
     CRYPTOFEED: cryptofeed.items,
+    TARDIS: tardis.items,
 }
 SHOWN = 8
 """How many names a note lists."""
@@ -70,6 +72,7 @@ class Connection:
         self.name = name
         self.links = links
         self.venue, self.market, self.url = links[0].venue, links[0].market, links[0].url
+        self.normalised = links[0].file.form is TARDIS
         self.topics: dict[str, int] = {}
         for link in links:
             link.connection = self
@@ -166,7 +169,12 @@ class Survey:
             unread: list[str] = []
             twice: list[str] = []
             for topic in connection.topics:
-                stream = venue.stream_of(connection.market, topic, candidates) if topic else None
+                if not topic:
+                    stream = None
+                elif connection.normalised:
+                    stream = normalised.stream_of(topic, candidates)
+                else:
+                    stream = venue.stream_of(connection.market, topic, candidates)
                 if stream is None:
                     if topic:
                         (unread if natives.intersection(_WORDS.findall(topic.lower())) else orphans).append(topic)
@@ -262,7 +270,8 @@ class Survey:
         link.end_ns = max(link.end_ns, at)
         if file.form is HFTBACKTEST:
             file.guess.see(text)
-        topic = self.venues[link.venue].topic(link.market, text) or ""
+        topic = normalised.topic_of(text) if file.form is TARDIS else self.venues[link.venue].topic(link.market, text)
+        topic = topic or ""
         link.topics[topic] = link.topics.get(topic, 0) + 1
 
     def _rest(self, file: File, item: Item) -> bool:
@@ -294,7 +303,7 @@ class Survey:
         if place is None:
             raise InputError(f"{clean_text(file.path.name)}: messages of {clean_text(url)}, a venue that arbtop does not know")
         self._adapter(file, place[0])
-        market = self.market or place[1]
+        market = place[1] if file.form is TARDIS else self.market or place[1]
         if not market:
             raise InputError(f"{clean_text(file.path.name)}: {clean_text(url)} does not tell the market: name it with --market")
         return Link(file, place[0], market, url)

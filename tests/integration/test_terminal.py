@@ -219,7 +219,7 @@ def test_keys_that_come_in_one_breath_go_where_they_are_meant(opened: Open) -> N
     terminal.type("17")
     terminal.wait_for("filter “sev>=warn”")
     terminal.type("1")
-    terminal.wait_for("MARKETS · filter “usdt”")
+    terminal.wait_for("· filter “usdt”", "MARKETS")
 
 
 # -- sizes -----------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from analytics.settings import AnalyticsSettings, Arb, Guards
 from analytics.snapshot import MarketView, View
 from feeds.model import SECOND, Funding, Instrument
 from tests.unit.test_routes import BIN_COIN, BIN_PERP, BIN_SPOT, BYB_FUT, BYB_PERP, SMALL, T0, Floor
+from tui.formats import bps
 from tui.lines.desk import funding_carry, verdict
 
 PARTS: Final = st.floats(-60.0, 60.0)
@@ -124,9 +125,11 @@ def test_a_standing_basis_is_called_so_with_the_funding_where_there_is_room() ->
     floor = placed((BIN_PERP, BYB_FUT), 0.0, 48.0, 0.0)
     floor.tick()
     view = floor.seen(BIN_PERP, BYB_FUT)
-    assert verdict(view, floor.now, 60, -3.0)[0] == "standing basis, funding −3.0 bp/day"
-    assert verdict(view, floor.now, 20, -3.0)[0] == "standing basis"
-    assert verdict(view, floor.now, 60, None)[0] == "standing basis"
+    fresh = f"standing, fresh {bps(view.fresh_bps)}"
+    assert verdict(view, floor.now, 60, -3.0)[0] == f"{fresh} bp, funding −3.0 bp/day"
+    assert verdict(view, floor.now, len(fresh), -3.0)[0] == fresh
+    assert verdict(view, floor.now, len(fresh) - 1, -3.0)[0] == "standing basis"
+    assert verdict(view, floor.now, 60, None)[0] == f"{fresh} bp"
 
 
 def test_an_open_episode_that_nobody_is_told_of_is_not_shown_as_open() -> None:
@@ -136,7 +139,7 @@ def test_an_open_episode_that_nobody_is_told_of_is_not_shown_as_open() -> None:
     floor.tick()
     view = floor.seen(BIN_PERP, BYB_FUT)
     assert view.episode is not None
-    assert verdict(view, floor.now, 60, None)[0] == "no fresh marks: never alerted"
+    assert verdict(view, floor.now, 60, None)[0] == "no marks: not alerted"
     marked = structs.replace(view, refused="", kind=str(RouteKind.CONVERGENCE))  # marks that came since the boundary
     assert "OPEN" not in verdict(marked, floor.now, 60, None)[0]
     assert isnan(view.episode.opened.fresh_bps)

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -181,3 +182,20 @@ def test_a_timer_that_is_due_in_the_silence_is_not_leapt_over() -> None:
     ticker.advance(BOUNDARY_NS)
     ticker.advance(5 * LEAP_NS)
     assert session.woken == [2 * LEAP_NS]
+
+
+def test_a_fault_at_one_boundary_does_not_stop_the_grid() -> None:
+    """Met again at each call it would be the end of time: everything would stand where it was, and nothing say so."""
+    called: list[Ns] = []
+
+    def on_time(at: Ns) -> None:
+        called.append(at)
+        if len(called) == 2:
+            raise ZeroDivisionError
+
+    ticker = Ticker(on_time, tuple)
+    ticker.advance(START)
+    with pytest.raises(ZeroDivisionError):
+        ticker.advance(START + 3 * BOUNDARY_NS)
+    ticker.advance(START + 3 * BOUNDARY_NS)
+    assert called == [START + count * BOUNDARY_NS for count in range(4)]

@@ -264,3 +264,31 @@ def test_a_slow_probe_does_not_pass_for_a_step_of_the_clock() -> None:
     offset.add(Probe("BINANCE", "spot", 0, 2 * MS, MS))
     offset.add(Probe("BINANCE", "spot", 60 * SECOND, 60 * SECOND + 150 * MS, 60 * SECOND + 10 * MS))
     assert offset.estimate() == (0, MS)
+
+
+def test_after_a_stall_a_leg_is_late_until_something_new_has_been_judged() -> None:
+    """What is read first has waited as long as the stall was, and its pulse is of now."""
+    _, leg = board()
+    clock = (-MS, MS)
+    arrive(leg, 20 * MS)
+    leg.sample(START + SECOND, clock)
+    assert leg.lag_ns == 19 * MS
+    arrive(leg, 20 * MS)  # read before the stall, and not judged yet: it is no evidence for what comes after it
+    leg.stood_still(5 * SECOND)
+    leg.sample(START + 6 * SECOND, clock)
+    assert leg.late
+    assert leg.lag_ns == 5 * SECOND
+    arrive(leg, 4 * SECOND)
+    leg.sample(START + 6 * SECOND + 100 * MS, clock)
+    assert leg.lag_ns == 4 * SECOND - MS
+    arrive(leg, 20 * MS)
+    leg.sample(START + 6 * SECOND + 200 * MS, clock)
+    assert leg.lag_ns == 19 * MS
+    assert isnan(leg.late_ns), "there are too few samples for a median"
+    assert isnan(leg.late_share)
+
+
+def test_a_leg_that_stood_still_before_its_first_frame_has_no_late_share() -> None:
+    _, leg = board()
+    leg.stood_still(5 * SECOND)
+    assert isnan(leg.late_share)

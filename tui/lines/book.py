@@ -38,6 +38,8 @@ EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 STALE_BAR: Final = "▒"
 SHADE_EVERY: Final = 5
 NO_MARKS: Final = "     "
+MOST_DIGITS: Final = 3
+"""Of a row's distance in bp, where rows span less than a tenth of one."""
 AXIS_EDGE: Final = "┃"
 """In front of a further axis: what stands right of it has other prices in its rows."""
 LINES_KEPT: Final = 2048
@@ -389,7 +391,7 @@ def _label_spans(
     index: bool, step: float, decimals: int, rows_shown: range, at: int | None, step_bps: float, width: int
 ) -> Sequence[Span]:
     found = []
-    digits = 1 if not step_bps else max(1, -floor(log10(step_bps)))
+    digits = min(max(-floor(log10(abs(step_bps))), 1), MOST_DIGITS) if step_bps else 1
     for k in rows_shown:
         role = "text" if k == at else "dim"
         name = _name(index, round(k * step, decimals), decimals)
