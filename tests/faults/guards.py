@@ -250,9 +250,16 @@ GUARDS: Final[Sequence[Guard]] = (
     Guard(
         "stall, quotes and trades before it",
         "feeds/session.py",
-        "            feed.over_seq, feed.outside_ns = -1, 0\n\n",
-        "            pass\n\n",
+        "            feed.over_seq, feed.outside_ns = -1, 0\n            feed.book.leg",
+        "            feed.book.leg",
         "tests/unit/test_stalls.py",
+    ),
+    Guard(
+        "stall, what is read first is late",
+        "feeds/session.py",
+        "feed.book.leg.stood_still(until - since)",
+        "pass",
+        "tests/unit/test_stalls.py::test_what_a_session_reads_first_after_a_stall_is_late",
     ),
     Guard(
         "stall, the longest",

@@ -57,6 +57,13 @@ def test_the_age_of_what_is_shown_goes_on_through_a_stall() -> None:
     assert link.book.leg.pulse.last_ns == last_ns == link.now - STALL
 
 
+def test_what_a_session_reads_first_after_a_stall_is_late() -> None:
+    link = followed(SPOT)
+    stand_still(link)
+    assert link.book.leg.late
+    assert link.book.leg.lag_ns == STALL
+
+
 def test_a_periodic_stream_is_not_asked_for_anew_because_of_a_stall() -> None:
     link = Link(COINM, (Channel.TRADE, Channel.TICKER))
     mark = {"E": link.now // MS, "p": "5", "i": "5", "r": "0.0001", "T": 7}
