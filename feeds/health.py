@@ -173,6 +173,7 @@ class LegHealth:
 
     __slots__ = (
         "_sorted",
+        "_stood",
         "_times",
         "_values",
         "fresh",
@@ -192,13 +193,15 @@ class LegHealth:
         self.fresh = False
         """Whether `raw_ns` is new since the last boundary."""
         self.late_ns = nan
-        """raw minus its trailing ten-minute median; nan until `MIN_SAMPLES` are there."""
+        """raw minus its trailing ten-minute median; nan until `MIN_SAMPLES` are there, but for what waited through a stall."""
         self.lag_ns = nan
         """raw plus clock offset; nan when no probe says."""
         self.lag_error_ns = nan
         self.samples = 0
         """Boundaries since the first timed frame, while the link was alive."""
         self.late_samples = 0
+        self._stood = False
+        """Since nobody looked nothing has been read in time: a median of few samples is better than none."""
         self._sorted: SortedList[int] = SortedList()
         self._times: deque[Ns] = deque()
         self._values: deque[int] = deque()
@@ -215,6 +218,7 @@ class LegHealth:
     def stood_still(self, span: Ns) -> None:
         """Nobody looked for so long: what is read next has waited up to that, until the newest of it has been judged."""
         self.fresh = False
+        self._stood = True
         self.late_ns = self.lag_ns = float(span)
 
     def sample(self, now: Ns, offset: tuple[int, int] | None) -> None:
@@ -225,7 +229,9 @@ class LegHealth:
         if self.fresh:
             self.fresh = False
             raw = self.raw_ns
-            self.late_ns = raw - self._sorted[len(self._sorted) // 2] if len(self._sorted) >= MIN_SAMPLES else nan
+            enough = len(self._sorted) >= (1 if self._stood else MIN_SAMPLES)
+            self.late_ns = raw - self._sorted[len(self._sorted) // 2] if enough else nan
+            self._stood &= self.late
             self._sorted.add(raw)
             self._values.append(raw)
             self._times.append(now)

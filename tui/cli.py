@@ -8,7 +8,6 @@ terminal. Not here: any work; configuration is `tui/config.py`, a replay `tui/se
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib.metadata import version
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +16,7 @@ import click
 
 from feeds.errors import ArbtopError, InputError
 from feeds.text import clean_text
+from tui.captures import Place, as_recording, imported
 from tui.cli_live import COMMANDS, look_options, need_terminal, open_live, run_options
 from tui.commandline import (
     DASH,
@@ -37,13 +37,13 @@ from tui.commandline import (
 
 if TYPE_CHECKING:
     from analytics.alert import Alert
-    from feeds.hub import Hub
     from feeds.importers import ImportReport
+    from feeds.machine import Address
     from tui.config import Config
     from tui.session import ReplayOptions
 
 FASTEST: Final = 1_000_000
-MARKETS: Final = ("spot", "usdm", "coinm", "linear", "inverse")
+MARKETS: Final = ("spot", "usdm", "coinm", "linear", "inverse", "public")
 
 
 def _speed(ctx: click.Context, param: click.Parameter, value: str) -> float:
@@ -105,7 +105,7 @@ for live_command in COMMANDS:
 
 
 @cli.command()
-@click.argument("path", type=path_type)
+@click.argument("path", type=Place())
 @click.option("--headless", is_flag=True, help="Without screens: run, then print a report.")
 @click.option(
     "--speed", metavar="N|max", default="1", show_default=True, callback=_speed, help="Times real time, or as quickly as it goes."
@@ -116,11 +116,11 @@ for live_command in COMMANDS:
 @click.option("--state", type=path_type, metavar="DIR", help="Log alerts there. Without it a replay keeps nothing.")
 @look_options
 @json_option
-@click.pass_obj
+@click.pass_context
 def replay(
-    config_file: Path | None,
+    ctx: click.Context,
     /,
-    path: Path,
+    path: "Path | Address",
     headless: bool,
     speed: float,
     at: str | None,
@@ -133,25 +133,30 @@ def replay(
     """Play a recording through the same code as live data, on the screens or, with --headless, into a report.
 
     PATH is a recording: a directory or one file of it. A name that is not here is looked for among the imported recordings.
+    Lines of Tardis are played too: those in a file, or what a tardis-machine has, which is written
+    tardis://HOST:PORT/?EXCHANGE=SYMBOL,SYMBOL&from=TIME&to=TIME.
     """
     from analytics.alerts import DEFAULT_RULES
     from tui.config import load_config
     from tui.rules import load_rules
     from tui.session import ReplayOptions, replay_headless
 
-    config = load_config(config_file)
+    config = load_config(ctx.obj)
+    place = _recording(config, path) if isinstance(path, Path) else path
+    chosen = load_rules(rules) if rules is not None else DEFAULT_RULES
+    target = _export_target(config, export_file) if export_file is not None else None
+    if not headless:
+        _refuse_to_draw(as_json, export_file)
     options = ReplayOptions(
-        path=_recording(config, path),
+        path=ctx.with_resource(as_recording(place, config)),
         speed=speed,
         at=at,
-        rules=load_rules(rules) if rules is not None else DEFAULT_RULES,
-        export=_export_target(config, export_file) if export_file is not None else None,
+        rules=chosen,
+        export=target,
         state=state,
         settings=config.analytics,
     )
     if not headless:
-        if as_json:
-            raise Mistake("--json goes with --headless: the screens print no document")
         _draw(config, options, look)
         return
     with progress("replay") as tell:
@@ -161,11 +166,17 @@ def replay(
         raise Failure(f"{state}: {report.alerts_lost} alert records could not be written; free some space and run it again")
 
 
-def _draw(config: "Config", options: "ReplayOptions", asked: Mapping[str, Any]) -> None:
-    """Open the screens on a recording; says in one line why it cannot."""
-    if options.export is not None:
+def _refuse_to_draw(as_json: bool, export_file: Path | None) -> None:
+    """Say in one line why the screens cannot be opened, before anything is done for them."""
+    if as_json:
+        raise Mistake("--json goes with --headless: the screens print no document")
+    if export_file is not None:
         raise Mistake("--export goes with --headless; on the screens press e")
     need_terminal("add --headless for a report")
+
+
+def _draw(config: "Config", options: "ReplayOptions", asked: Mapping[str, Any]) -> None:
+    """Open the screens on a recording."""
     from msgspec import structs
 
     ui = structs.replace(config.ui, **{name: value for name, value in asked.items() if value})
@@ -177,7 +188,7 @@ def _draw(config: "Config", options: "ReplayOptions", asked: Mapping[str, Any]) 
 
 
 @cli.command("import")
-@click.argument("paths", type=path_type, nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", type=Place(), nargs=-1, required=True, metavar="PATH...")
 @click.option("--output", "-o", type=path_type, metavar="DIR", help="The new recording; by default among the imported ones.")
 @click.option("--market", type=click.Choice(MARKETS), help="The files' market, where they do not say.")
 @click.option("--instruments", type=path_type, metavar="FILE", help="Instruments that the files do not describe.")
@@ -185,7 +196,7 @@ def _draw(config: "Config", options: "ReplayOptions", asked: Mapping[str, Any]) 
 @click.pass_obj
 def import_(
     config_file: Path | None,
-    paths: tuple[Path, ...],
+    paths: "tuple[Path | Address, ...]",
     output: Path | None,
     market: str | None,
     instruments: Path | None,
@@ -193,42 +204,24 @@ def import_(
 ) -> None:
     """Make a recording of other recorders' captures.
 
-    PATH is a file or a directory of files: hftbacktest's collector, cryptofeed's raw capture. Several are merged by time.
+    PATH is a file or a directory of files: hftbacktest's collector, cryptofeed's captures, lines of Tardis; or what a
+    tardis-machine has, which is written tardis://HOST:PORT/?EXCHANGE=SYMBOL,SYMBOL&from=TIME&to=TIME. Several are merged by time.
     """
-    from feeds.importers import import_capture
-    from feeds.venues import VENUES
     from tui.config import load_config
 
     config = load_config(config_file)
-    directory = output or config.paths.recordings_dir() / paths[0].resolve().name.partition(".")[0]
+    first = paths[0].resolve() if isinstance(paths[0], Path) else paths[0]
+    directory = output or config.paths.recordings_dir() / first.name.partition(".")[0]
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         what = "not empty" if directory.is_dir() else "not a directory"
         raise InputError(f"{directory}: {what}; name a new directory with --output")
     with progress("import") as tell:
         try:
-            report = import_capture(
-                paths,
-                directory,
-                venues=VENUES,
-                market=market,
-                instruments=instruments,
-                progress=lambda done, total: tell(done / total if total else 1.0),
-                make_hub=_unheard_hub,
-                version=version("arbtop"),
-            )
+            report = imported(paths, directory, config, tell, market=market, instruments=instruments)
         except KeyboardInterrupt:
             click.echo(error_line(f"stopped; {directory}, if it is there, is not whole: remove it"), err=True)
             raise
     show(report, lambda: _import_text(report), as_json)
-
-
-def _unheard_hub() -> "Hub":
-    """A hub whose books are all that is wanted."""
-    from feeds.hub import Hub
-    from feeds.venue import NoListener
-    from feeds.venues import VENUES
-
-    return Hub(VENUES, NoListener())
 
 
 def _import_text(report: "ImportReport") -> str:

@@ -83,6 +83,7 @@ NOTES: Final[Mapping[str, str]] = {
     "watch.pinned": "base coins",
     "watch.kinds": "spot, perpetuals settled in USDT or in coin, the next and the next but one dated future",
     "watch.quotes": "quotes of spot pairs and linear contracts",
+    "watch.else_quotes": "the first of these that a market lists, where it has a coin in none of those",
     "ui": "How the screens look.",
     "ui.home": "the screen that is shown first",
     "ui.theme": "a theme that ships (midnight, okabe, ansi), or the name of a file in the themes directory beside this one",

@@ -19,7 +19,8 @@ from feeds.errors import DECODE_ERRORS, ArbtopError
 from feeds.model import VenueId
 from feeds.text import clean_text
 from feeds.venue import Venue
-from feeds.venues import make_venues
+from feeds.venues import make_venues, placed_venues
+from tui.settings import Venues
 
 START_S: Final = 20.0
 STOP_S: Final = 2.0
@@ -37,6 +38,21 @@ class Announced(Struct, frozen=True):
 
     seed: int
     endpoints: dict[str, dict[str, str]]
+
+
+@contextmanager
+def run_venues(venues: Venues, demo: Demo | None) -> Iterator[Mapping[VenueId, Venue]]:
+    """The venues of a run: those the user wants live, or all that the simulator plays.
+
+    Raises:
+        ArbtopError: an address that is not allowed, a simulator that does not start.
+    """
+    if demo is not None:
+        with demo_venues(demo) as played:
+            yield played
+    else:
+        known = make_venues(venues.places())
+        yield {name: known[name] for name in map(str.upper, venues.live)}
 
 
 @contextmanager
@@ -58,7 +74,7 @@ def demo_venues(demo: Demo) -> Iterator[Mapping[VenueId, Venue]]:
             except DECODE_ERRORS:
                 _end(child)
                 raise ArbtopError(f"the simulator did not start: {_last_line(said) or 'it said nothing'}") from None
-            yield make_venues(places(announced.endpoints))
+            yield placed_venues(places(announced.endpoints))
         finally:
             _end(child)
 
@@ -82,7 +98,7 @@ def _last_line(said: IO[bytes]) -> str:
 
 
 def places(endpoints: Mapping[str, Mapping[str, str]]) -> dict[VenueId, dict[str, Mapping[str, str]]]:
-    """`VENUE.market` → bases, as `make_venues` takes them."""
+    """`VENUE.market` → bases, as `placed_venues` takes them."""
     found: dict[VenueId, dict[str, Mapping[str, str]]] = {}
     for name, bases in endpoints.items():
         venue, _, market = name.partition(".")

@@ -26,10 +26,10 @@ from feeds.live import Live
 from feeds.model import MS, SECOND, Instrument, Stream
 from feeds.text import clean_text
 from feeds.venue import FetchError, NoListener, Send, Venue
-from feeds.venues import make_venues, markets_of
+from feeds.venues import markets_of
 from feeds.wire import dial, hang_up, host_of, library
 from tui.config import Config
-from tui.demo import Demo, demo_venues
+from tui.demo import Demo, run_venues
 from tui.watching import chosen
 
 NEVER_TRIPS: Final = 1_000
@@ -80,11 +80,10 @@ async def examine(config: Config, demo: Demo | None) -> list[Finding]:
     """
     found = [*terminal(os.environ), *limits(config), *packages()]
     with ExitStack() as stack:
-        known = stack.enter_context(demo_venues(demo)) if demo is not None else make_venues(config.venues.places())
-        venues = [known[name.upper()] for name in config.venues.live]
+        venues = stack.enter_context(run_venues(config.venues, demo))
         try:
             live = Live(
-                {venue.id: venue for venue in venues},
+                venues,
                 NoListener(),
                 lambda _listed: (),
                 markets={},
@@ -98,7 +97,7 @@ async def examine(config: Config, demo: Demo | None) -> list[Finding]:
             ]
         live.make_breaker = lambda: CircuitBreaker(failures=NEVER_TRIPS)  # each market shall say for itself what is wrong
         async with live.requests():
-            checks = [_market(config, live, venue, market) for venue in venues for market in markets_of(venue)]
+            checks = [_market(config, live, venue, market) for venue in venues.values() for market in markets_of(venue)]
             for more in await asyncio.gather(*checks):
                 found.extend(more)
     return found
@@ -194,6 +193,9 @@ def packages() -> Iterator[Finding]:
 
 async def _market(config: Config, live: Live, venue: Venue, market: str) -> list[Finding]:
     name = f"{venue.id} {market}"
+    why = venue.closed(market)
+    if why:
+        return [Finding(name, "warn", why, f"take {venue.id.lower()} out of [venues] live; its recordings can be replayed")]
     found = [await _clock(live, venue, market, name)]
     if found[0].state == "fail" and found[0].mend != CLOCK_MEND:
         return found  # what is behind it cannot be reached either

@@ -18,12 +18,11 @@ from analytics.alert import AlertEvent
 from analytics.alerts import DEFAULT_RULES, Rule
 from analytics.snapshot import View
 from feeds.links import FeedsView, Recording
-from feeds.model import LinkState, VenueId
-from feeds.venue import Venue
-from feeds.venues import make_venues, markets_of
+from feeds.model import LinkState
+from feeds.venues import markets_of
 from feeds.wire import Library
 from tui.config import Config
-from tui.demo import Demo, demo_venues
+from tui.demo import Demo, run_venues
 from tui.export import utc_text
 from tui.journal import Journal
 from tui.live import LiveRun
@@ -62,8 +61,7 @@ def live_run(options: LiveOptions) -> Iterator[LiveRun]:
         if state is None and options.logged and options.demo is None:
             state = config.paths.state_dir()
         journal = stack.enter_context(Journal(state / "alerts")) if state is not None else None
-        known = stack.enter_context(demo_venues(options.demo)) if options.demo else make_venues(config.venues.places())
-        venues: Mapping[VenueId, Venue] = {name.upper(): known[name.upper()] for name in config.venues.live}
+        venues = stack.enter_context(run_venues(config.venues, options.demo))
         run = LiveRun(
             config.analytics,
             venues,

@@ -13,9 +13,9 @@ from feeds.errors import DECODE_ERRORS, ArbtopError
 from feeds.live import Live
 from feeds.model import SECOND, Contract, Instrument
 from feeds.venue import NoListener, Venue
-from feeds.venues import make_venues, markets_of
+from feeds.venues import markets_of
 from tui.config import Config
-from tui.demo import Demo, demo_venues
+from tui.demo import Demo, run_venues
 from tui.watching import chosen
 
 DASH: Final = "—"
@@ -71,8 +71,7 @@ async def list_instruments(config: Config, demo: Demo | None, every: bool) -> tu
         ArbtopError: an address that is not allowed, or a simulator that does not start.
     """
     with ExitStack() as stack:
-        known = stack.enter_context(demo_venues(demo)) if demo is not None else make_venues(config.venues.places())
-        venues = {name.upper(): known[name.upper()] for name in config.venues.live}
+        venues = stack.enter_context(run_venues(config.venues, demo))
         places = [(venue, market) for venue in venues.values() for market in markets_of(venue)]
         proxy, ca_file = config.venues.proxy or None, config.venues.ca_path()
         live = Live(venues, NoListener(), lambda _listed: (), markets={}, proxy=proxy, ca_file=ca_file)

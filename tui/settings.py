@@ -55,7 +55,12 @@ class Paths(Struct, frozen=True, forbid_unknown_fields=True):
 class Venues(Struct, frozen=True, forbid_unknown_fields=True):
     """`[venues]`: which are live, and how they are reached. Nothing here is secret: public data needs no key."""
 
-    live: Annotated[tuple[Literal["binance", "bybit"], ...], Meta(min_length=1)] = ("binance", "bybit")
+    live: Annotated[tuple[Literal["binance", "bybit", "okx", "deribit", "bitmex"], ...], Meta(min_length=1)] = (
+        "binance",
+        "bybit",
+        "okx",
+        "deribit",
+    )
     endpoints: Mapping[str, Annotated[str, Meta(min_length=1, max_length=300)]] = field(default_factory=dict)
     proxy: Annotated[str, Meta(max_length=300)] = ""
     ca_file: Place = ""

@@ -15,11 +15,16 @@ WatchKind = Literal["spot", "perp_usdt", "perp_coin", "future_1", "future_2"]
 
 
 class Watch(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[watch]`: base coins, kinds of instruments, and the quote of spot pairs and linear contracts."""
+    """`[watch]`: base coins, kinds of instruments, and the quotes of spot pairs and linear contracts.
+
+    `else_quotes`: where a market lists a coin's kind in none of `quotes`, the first of these that it does. Deribit has no contract
+    in USDT.
+    """
 
     pinned: Annotated[tuple[Coin, ...], Meta(min_length=1, max_length=40)] = ("BTC", "ETH", "SOL")
     kinds: Annotated[tuple[WatchKind, ...], Meta(min_length=1)] = ("spot", "perp_usdt", "perp_coin", "future_1", "future_2")
     quotes: Annotated[tuple[Coin, ...], Meta(min_length=1, max_length=10)] = ("USDT",)
+    else_quotes: Annotated[tuple[Coin, ...], Meta(max_length=10)] = ("USDC", "USD")
 
 
 KINDS: Final[Mapping[str, Callable[[Instrument], bool]]] = {
@@ -35,11 +40,22 @@ def chosen(listed: Sequence[Instrument], watch: Watch) -> list[Instrument]:
     """What of a market's list is watched, in the order of the user's coins."""
     found: list[Instrument] = []
     for coin in watch.pinned:
-        own = [each for each in listed if each.base == coin and (each.quote in watch.quotes or each.contract is Contract.INVERSE)]
+        own = _in_wanted_quotes([each for each in listed if each.base == coin], watch)
         for kind, fits in KINDS.items():
             if kind in watch.kinds:
                 found.extend(each for each in own if fits(each))
         found.extend(_dated(own, [FUTURES[kind] for kind in watch.kinds if kind in FUTURES]))
+    return found
+
+
+def _in_wanted_quotes(own: Sequence[Instrument], watch: Watch) -> list[Instrument]:
+    """Inverse contracts have but one quote; of the others, kind by kind, those in the user's."""
+    found = [each for each in own if each.contract is Contract.INVERSE]
+    for kind in Kind:
+        linear = [each for each in own if each.kind is kind and each.contract is Contract.LINEAR]
+        quotes = {each.quote for each in linear}
+        wanted = quotes.intersection(watch.quotes) or next(({quote} for quote in watch.else_quotes if quote in quotes), set())
+        found.extend(each for each in linear if each.quote in wanted)
     return found
 
 

@@ -272,7 +272,7 @@ class BybitRest:
                 "volume24h": plain(f"{figures.base_volume:.6f}"),
                 "turnover24h": plain(f"{figures.quote_volume:.8f}"),
                 "price24hPcnt": plain(f"{figures.last_ticks * listing.tick / figures.day_open - 1:.4f}"),
-                "usdIndexPrice": f"{figures.index * (self.world.stable if listing.quote != 'USD' else 1.0):.6f}",
+                "usdIndexPrice": f"{figures.index * self.world.usd_per[listing.quote]:.6f}",
             }
         last = figures.last_ticks * listing.tick
         single = figures.open_interest_lots * listing.lot

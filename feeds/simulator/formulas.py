@@ -1,11 +1,14 @@
 """Index, mark, premium and funding by each venue's own rule, written once more and small: this is what the program is judged by.
 
-Sources: analytics.md 2 and 11 (Binance's rules of 2025-09-18, Bybit's v5 documentation). Premia and rates are fractions; a rate
+Sources: analytics.md 2 and 11 (Binance's rules of 2025-09-18, the others' documentation). Premia and rates are fractions; a rate
 is for one interval, positive when longs pay. No state but the running averages, no clock.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from feeds.model import SECOND, Ns
 
 INTEREST_A_DAY = 0.0003
 DAY_S = 86_400
@@ -78,34 +81,85 @@ class MovingAverage:
         return self._sum / len(self._held)
 
 
+class Terms(NamedTuple):
+    """What one venue does with premia and marks."""
+
+    premium_every_s: int
+    basis_span_s: int
+    """Of the mean of mid minus index."""
+    funding: Callable[[float, int], float]
+    """The rate of an interval, not yet capped: from the mean premium and the interval in s."""
+    mark: Callable[[float, float, float, float], float]
+    """A perpetual's: from the index, the price that funding implies, the index with its mean basis, and the last trade."""
+    first_funding_s: int = 0
+    """Since midnight UTC."""
+    continuous: bool = False
+    """Funding is the premium of now and accrues without a break."""
+
+
+def _toward_interest(mean_premium: float, interest: float) -> float:
+    return mean_premium + clamp(interest - mean_premium, -FUNDING_CLAMP, FUNDING_CLAMP)
+
+
+def _by_the_eighth(mean_premium: float, interval_s: int) -> float:
+    """Binance: a rate of 8 h, in parts."""
+    return _toward_interest(mean_premium, INTEREST_A_DAY / 3) * interval_s / 28_800
+
+
+def _by_the_interval(mean_premium: float, interval_s: int) -> float:
+    """Bybit, OKX, BitMEX: the interest of the interval."""
+    return _toward_interest(mean_premium, INTEREST_A_DAY * interval_s / DAY_S)
+
+
+def _beyond_the_band(mean_premium: float, interval_s: int) -> float:
+    """Deribit: the part of the premium that is outside of a band, per 8 h."""
+    return max(FUNDING_CLAMP, mean_premium) + min(-FUNDING_CLAMP, mean_premium)
+
+
+def _middle(index: float, implied: float, based: float, last: float) -> float:
+    return median((implied, based, last))
+
+
+def _based(index: float, implied: float, based: float, last: float) -> float:
+    return clamp(based, index * (1 - OUTLIER), index * (1 + OUTLIER))
+
+
+def _implied(index: float, implied: float, based: float, last: float) -> float:
+    return implied
+
+
+TERMS: Mapping[str, Terms] = {
+    "BINANCE": Terms(5, 30, _by_the_eighth, _middle),
+    "BYBIT": Terms(60, 300, _by_the_interval, _middle),
+    "OKX": Terms(60, 60, _by_the_interval, _based),
+    "DERIBIT": Terms(1, 30, _beyond_the_band, _based, continuous=True),
+    "BITMEX": Terms(60, 60, _by_the_interval, _implied, first_funding_s=4 * 3_600),
+}
+
+
 class VenueRules:
-    """What Binance and Bybit do differently: averaging spans and how a premium becomes a rate."""
+    """A venue's terms for one interval of funding."""
 
     def __init__(self, venue: str, interval_s: int) -> None:
-        self.venue = venue
+        self.terms = TERMS[venue]
         self.interval_s = interval_s
         self.cap = 0.0005 * interval_s / 3_600
-        self.premium_every_s = {"BINANCE": 5, "BYBIT": 60}[venue]
-        self.basis_span_s = {"BINANCE": 30, "BYBIT": 300}[venue]
+        self.premium_every_s = self.terms.premium_every_s
+        self.basis_span_s = self.terms.basis_span_s
 
     def funding(self, mean_premium: float) -> float:
         """The rate of one interval."""
-        hours = self.interval_s / 3_600
-        if self.venue == "BINANCE":
-            interest = INTEREST_A_DAY / 3
-            rate = (mean_premium + clamp(interest - mean_premium, -FUNDING_CLAMP, FUNDING_CLAMP)) * hours / 8
-        else:
-            interest = INTEREST_A_DAY * self.interval_s / DAY_S
-            rate = mean_premium + clamp(interest - mean_premium, -FUNDING_CLAMP, FUNDING_CLAMP)
-        return clamp(rate, -self.cap, self.cap)
+        return clamp(self.terms.funding(mean_premium, self.interval_s), -self.cap, self.cap)
+
+    def next_funding_ns(self, now_ns: Ns) -> Ns:
+        """The first funding time after `now_ns`."""
+        step_ns, first_ns = self.interval_s * SECOND, self.terms.first_funding_s * SECOND
+        return ((now_ns - first_ns) // step_ns + 1) * step_ns + first_ns
 
     def mark(self, index: float, rate: float, to_funding_s: float, mean_basis: float, last: float) -> float:
-        """A perpetual's mark: the middle one of the funding-implied price, the index with its mean basis, and the last trade.
-
-        `mean_basis` is the mean of mid minus index over the venue's span, in quote units.
-        """
+        """A perpetual's mark. `mean_basis` is the mean of mid minus index over the venue's span, in quote units."""
         implied = index * (1 + rate * max(to_funding_s, 0.0) / self.interval_s)
-        return median((implied, index + mean_basis, last))
+        return self.terms.mark(index, implied, index + mean_basis, last)
 
 
 def dated_mark(index: float, mean_basis: float) -> float:

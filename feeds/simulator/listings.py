@@ -1,9 +1,9 @@
 """What the demo exchange lists: every instrument with its ticks, lots, depth and pace, and how its numbers are written.
 
-Facts of form (names, contract sizes, digits) are those of protocols.md 0.4, 1, 2 and 8; prices, depths and paces are invented.
+Facts of form (names, contract sizes, digits) are those of protocols.md 0.4, 1 to 5 and 8; prices, depths and paces are invented.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
@@ -11,9 +11,10 @@ from msgspec import Struct
 
 from feeds.model import SECOND, Ns
 
-MarketName = Literal["spot", "usdm", "coinm", "linear", "inverse"]
+MarketName = Literal["spot", "usdm", "coinm", "linear", "inverse", "public"]
 Kind = Literal["spot", "perp", "future"]
 
+MONTH_CODES = "FGHJKMNQUVXZ"
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 EXPIRY_HOUR = 8
 NEAREST_EXPIRY_DAYS = 20
@@ -91,27 +92,49 @@ class _Form(Struct, frozen=True):
 
 
 class _Place(Struct, frozen=True):
-    """What the instruments of one market and kind have in common. Pace and depth are those of BTC."""
+    """What the instruments of one market, kind and quote have in common. Pace and depth are those of BTC."""
 
     venue: str
     market: MarketName
     kind: Kind
+    quote: str
     pace: float
     depth_quote: float
     lag_steps: int
     half_life_s: float
     premium_sd_bps: float
+    inverse: bool = False
+    assets: tuple[str, ...] = ("BTC", "ETH", "SOL")
+
+    @property
+    def form(self) -> str:
+        """Where its numbers' form is found."""
+        if self.market != "public":
+            return f"{self.venue}.{self.market}"
+        return f"{self.venue}.{'spot' if self.kind == 'spot' else 'inverse' if self.inverse else 'linear'}"
 
 
+_MAJOR = ("BTC", "ETH")
 _PLACES = (
-    _Place("BINANCE", "spot", "spot", 5.0, 160_000.0, 1, 12.0, 0.25),
-    _Place("BINANCE", "usdm", "perp", 8.0, 240_000.0, 0, 45.0, 1.1),
-    _Place("BINANCE", "usdm", "future", 0.5, 60_000.0, 5, 90.0, 1.0),
-    _Place("BINANCE", "coinm", "perp", 2.0, 90_000.0, 4, 60.0, 1.3),
-    _Place("BYBIT", "spot", "spot", 3.0, 120_000.0, 3, 15.0, 0.35),
-    _Place("BYBIT", "linear", "perp", 5.0, 180_000.0, 2, 60.0, 1.2),
-    _Place("BYBIT", "linear", "future", 0.4, 50_000.0, 6, 120.0, 1.0),
-    _Place("BYBIT", "inverse", "perp", 1.5, 80_000.0, 5, 80.0, 1.4),
+    _Place("BINANCE", "spot", "spot", "USDT", 5.0, 160_000.0, 1, 12.0, 0.25),
+    _Place("BINANCE", "usdm", "perp", "USDT", 8.0, 240_000.0, 0, 45.0, 1.1),
+    _Place("BINANCE", "usdm", "future", "USDT", 0.5, 60_000.0, 5, 90.0, 1.0, assets=_MAJOR),
+    _Place("BINANCE", "coinm", "perp", "USD", 2.0, 90_000.0, 4, 60.0, 1.3, inverse=True),
+    _Place("BYBIT", "spot", "spot", "USDT", 3.0, 120_000.0, 3, 15.0, 0.35),
+    _Place("BYBIT", "linear", "perp", "USDT", 5.0, 180_000.0, 2, 60.0, 1.2),
+    _Place("BYBIT", "linear", "future", "USDT", 0.4, 50_000.0, 6, 120.0, 1.0, assets=_MAJOR),
+    _Place("BYBIT", "inverse", "perp", "USD", 1.5, 80_000.0, 5, 80.0, 1.4, inverse=True),
+    _Place("OKX", "public", "spot", "USDT", 3.0, 110_000.0, 2, 14.0, 0.3),
+    _Place("OKX", "public", "perp", "USDT", 5.0, 190_000.0, 2, 50.0, 1.2),
+    _Place("OKX", "public", "future", "USDT", 0.4, 50_000.0, 6, 110.0, 1.0, assets=_MAJOR),
+    _Place("OKX", "public", "perp", "USD", 1.5, 80_000.0, 4, 70.0, 1.3, inverse=True),
+    _Place("DERIBIT", "public", "spot", "USDC", 0.5, 60_000.0, 6, 20.0, 0.5),
+    _Place("DERIBIT", "public", "perp", "USD", 2.5, 130_000.0, 3, 65.0, 1.3, inverse=True, assets=_MAJOR),
+    _Place("DERIBIT", "public", "perp", "USDC", 1.0, 50_000.0, 5, 75.0, 1.4, assets=("SOL",)),
+    _Place("DERIBIT", "public", "future", "USD", 0.5, 60_000.0, 6, 100.0, 1.1, inverse=True, assets=_MAJOR),
+    _Place("BITMEX", "public", "perp", "USD", 1.5, 70_000.0, 5, 75.0, 1.5, inverse=True, assets=("BTC",)),
+    _Place("BITMEX", "public", "perp", "USDT", 1.0, 50_000.0, 5, 75.0, 1.5),
+    _Place("BITMEX", "public", "future", "USD", 0.3, 40_000.0, 7, 120.0, 1.2, inverse=True, assets=("BTC",)),
 )
 
 _FORMS: dict[tuple[str, str], _Form] = {
@@ -133,6 +156,25 @@ _FORMS: dict[tuple[str, str], _Form] = {
     ("BYBIT.inverse", "BTC"): _Form(0.1, 2, 1.0, 0),
     ("BYBIT.inverse", "ETH"): _Form(0.01, 2, 1.0, 0),
     ("BYBIT.inverse", "SOL"): _Form(0.01, 3, 1.0, 0),
+    ("OKX.spot", "BTC"): _Form(0.1, 1, 1e-8, 8),
+    ("OKX.spot", "ETH"): _Form(0.01, 2, 1e-6, 6),
+    ("OKX.spot", "SOL"): _Form(0.01, 2, 1e-6, 6),
+    ("OKX.linear", "BTC"): _Form(0.1, 1, 0.01, 2, 0.01),
+    ("OKX.linear", "ETH"): _Form(0.01, 2, 0.01, 2, 0.1),
+    ("OKX.linear", "SOL"): _Form(0.01, 2, 0.01, 2),
+    ("OKX.inverse", "BTC"): _Form(0.1, 1, 0.1, 1, 100.0),
+    ("OKX.inverse", "ETH"): _Form(0.01, 2, 0.1, 1, 10.0),
+    ("OKX.inverse", "SOL"): _Form(0.01, 2, 0.1, 1, 10.0),
+    ("DERIBIT.spot", "BTC"): _Form(0.01, 2, 1e-8, 8),
+    ("DERIBIT.spot", "ETH"): _Form(0.01, 2, 1e-8, 8),
+    ("DERIBIT.spot", "SOL"): _Form(0.01, 2, 1e-8, 8),
+    ("DERIBIT.inverse", "BTC"): _Form(0.5, 1, 10.0, 1),
+    ("DERIBIT.inverse", "ETH"): _Form(0.05, 2, 1.0, 1),
+    ("DERIBIT.linear", "SOL"): _Form(0.01, 2, 0.1, 1),
+    ("BITMEX.inverse", "BTC"): _Form(0.1, 1, 100.0, 0),
+    ("BITMEX.linear", "BTC"): _Form(0.1, 1, 1_000.0, 0, 1e-6),
+    ("BITMEX.linear", "ETH"): _Form(0.05, 2, 1_000.0, 0, 1e-5),
+    ("BITMEX.linear", "SOL"): _Form(0.01, 2, 1_000.0, 0, 1e-4),
 }
 
 MEAN_PREMIA_BPS = {
@@ -141,55 +183,61 @@ MEAN_PREMIA_BPS = {
     ("BYBIT.inverse", "SOL"): -6.0,
     ("BINANCE.usdm", "ETH"): 1.0,
     ("BYBIT.linear", "ETH"): -1.5,
+    ("OKX.linear", "SOL"): 5.0,
+    ("OKX.linear", "ETH"): 0.5,
+    ("DERIBIT.linear", "SOL"): -5.0,
 }
 """Perpetuals that stand apart for good: their funding leaves the dead zone of the formulas, the others' is pinned."""
 
 ASSETS = ("BTC", "ETH", "SOL")
+VENUES = ("BINANCE", "BYBIT")
 START_PRICES_USD = {"BTC": 84_000.0, "ETH": 3_050.0, "SOL": 162.0}
 LIVELINESS = {"BTC": 1.0, "ETH": 0.75, "SOL": 0.5}
 """Pace and depth against BTC."""
-DATED = frozenset({"BTC", "ETH"})
 SHORT_FUNDING = frozenset({"SOL"})
 """Assets whose perpetuals pay every 4 h instead of every 8."""
 
 
-def listed(start_ns: Ns, assets: Sequence[str] = ASSETS) -> tuple[Listing, ...]:
-    """Everything both venues list at `start_ns`. Raises KeyError for an asset that is not in `ASSETS`."""
+def listed(start_ns: Ns, assets: Sequence[str] = ASSETS, venues: Sequence[str] = VENUES) -> tuple[Listing, ...]:
+    """Everything those venues list at `start_ns`. Raises KeyError for an asset that is not in `ASSETS`."""
+    for asset in assets:
+        START_PRICES_USD[asset]
     expiry = quarter_after(start_ns)
-    found = []
-    for place in _PLACES:
-        for asset in assets:
-            if place.kind == "future" and asset not in DATED:
-                continue
-            form = _FORMS[f"{place.venue}.{place.market}", asset]
-            inverse = place.market in ("coinm", "inverse")
-            quote = "USD" if inverse else "USDT"
-            found.append(
-                Listing(
-                    venue=place.venue,
-                    market=place.market,
-                    native=_native(place, asset, quote, expiry),
-                    base=asset,
-                    quote=quote,
-                    settle="" if place.kind == "spot" else asset if inverse else quote,
-                    kind=place.kind,
-                    contract="inverse" if inverse else "linear",
-                    contract_size=form.contract_size,
-                    tick=form.tick,
-                    lot=form.lot,
-                    price_digits=form.price_digits,
-                    size_digits=form.size_digits,
-                    expiry_ns=int(expiry.timestamp()) * SECOND if place.kind == "future" else 0,
-                    funding_interval_s=0 if place.kind != "perp" else 14_400 if asset in SHORT_FUNDING else 28_800,
-                    pace=place.pace * LIVELINESS[asset],
-                    depth_quote=place.depth_quote * LIVELINESS[asset],
-                    lag_steps=place.lag_steps,
-                    half_life_s=place.half_life_s,
-                    premium_sd_bps=place.premium_sd_bps,
-                    premium_mean_bps=MEAN_PREMIA_BPS.get((f"{place.venue}.{place.market}", asset), 0.0),
-                )
-            )
-    return tuple(found)
+    return tuple(
+        _listing(place, asset, expiry) for place in _PLACES if place.venue in venues for asset in assets if asset in place.assets
+    )
+
+
+def _listing(place: _Place, asset: str, expiry: datetime) -> Listing:
+    form = _FORMS[place.form, asset]
+    return Listing(
+        venue=place.venue,
+        market=place.market,
+        native=_NAMES[place.venue](place, asset, expiry),
+        base=asset,
+        quote=place.quote,
+        settle="" if place.kind == "spot" else asset if place.inverse else place.quote,
+        kind=place.kind,
+        contract="inverse" if place.inverse else "linear",
+        contract_size=form.contract_size,
+        tick=form.tick,
+        lot=form.lot,
+        price_digits=form.price_digits,
+        size_digits=form.size_digits,
+        expiry_ns=int(expiry.timestamp()) * SECOND if place.kind == "future" else 0,
+        funding_interval_s=0 if place.kind != "perp" else _funding_interval_s(place.venue, asset),
+        pace=place.pace * LIVELINESS[asset],
+        depth_quote=place.depth_quote * LIVELINESS[asset],
+        lag_steps=place.lag_steps,
+        half_life_s=place.half_life_s,
+        premium_sd_bps=place.premium_sd_bps,
+        premium_mean_bps=MEAN_PREMIA_BPS.get((place.form, asset), 0.0),
+    )
+
+
+def _funding_interval_s(venue: str, asset: str) -> int:
+    """Deribit states an 8 h rate that accrues without a break."""
+    return 14_400 if asset in SHORT_FUNDING and venue not in ("DERIBIT", "BITMEX") else 28_800
 
 
 def quarter_after(now_ns: Ns) -> datetime:
@@ -205,12 +253,36 @@ def quarter_after(now_ns: Ns) -> datetime:
         year, month = (year, month + 3) if month < 12 else (year + 1, 3)
 
 
-def _native(place: _Place, asset: str, quote: str, expiry: datetime) -> str:
-    name = f"{asset}{quote}"
-    if place.market == "coinm":
-        return f"{name}_PERP"
-    if place.kind != "future":
-        return name
-    if place.venue == "BINANCE":
-        return f"{name}_{expiry:%y%m%d}"
-    return f"{name}-{expiry:%d}{MONTHS[expiry.month - 1]}{expiry:%y}"
+def _binance(place: _Place, asset: str, expiry: datetime) -> str:
+    name = f"{asset}{place.quote}"
+    return f"{name}_PERP" if place.market == "coinm" else f"{name}_{expiry:%y%m%d}" if place.kind == "future" else name
+
+
+def _bybit(place: _Place, asset: str, expiry: datetime) -> str:
+    name = f"{asset}{place.quote}"
+    return f"{name}-{expiry:%d}{MONTHS[expiry.month - 1]}{expiry:%y}" if place.kind == "future" else name
+
+
+def _okx(place: _Place, asset: str, expiry: datetime) -> str:
+    return f"{asset}-{place.quote}" + {"spot": "", "perp": "-SWAP", "future": f"-{expiry:%y%m%d}"}[place.kind]
+
+
+def _deribit(place: _Place, asset: str, expiry: datetime) -> str:
+    name = asset if place.inverse else f"{asset}_{place.quote}"
+    dated = f"-{expiry.day}{MONTHS[expiry.month - 1]}{expiry:%y}"
+    return name + {"spot": "", "perp": "-PERPETUAL", "future": dated}[place.kind]
+
+
+def _bitmex(place: _Place, asset: str, expiry: datetime) -> str:
+    coin = "XBT" if asset == "BTC" else asset
+    return f"{coin}{MONTH_CODES[expiry.month - 1]}{expiry:%y}" if place.kind == "future" else f"{coin}{place.quote}"
+
+
+_NAMES: dict[str, Callable[[_Place, str, datetime], str]] = {
+    "BINANCE": _binance,
+    "BYBIT": _bybit,
+    "OKX": _okx,
+    "DERIBIT": _deribit,
+    "BITMEX": _bitmex,
+}
+"""How a venue calls what it lists."""

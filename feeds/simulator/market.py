@@ -6,15 +6,16 @@ those windows are real, they can be traded in the books, and `World.windows` lis
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import exp, log, sqrt
 from random import Random
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from feeds.model import MS, SECOND, Ns
 from feeds.simulator import formulas
-from feeds.simulator.listings import ASSETS, START_PRICES_USD, Listing, listed
+from feeds.simulator.listings import ASSETS, START_PRICES_USD, VENUES, Listing, listed
 from feeds.simulator.maker import Maker, Print
 from feeds.simulator.past import MINUTES, Bar, BarKind, Growing, Past, Settled, asset_path, gathered, minute_of
 from feeds.simulator.truebook import Levels, Touch, TrueBook
@@ -29,7 +30,7 @@ COMMON = 0.75
 """Correlation of an asset with the market."""
 JUMPS_A_SECOND = 0.04
 JUMP_BPS = 2.5
-STABLE_MEAN, STABLE_SD, STABLE_HALF_LIFE_S = 0.9996, 0.0003, 1_800.0
+STABLE_HALF_LIFE_S = 1_800.0
 CARRY_A_YEAR = 0.055
 """What a dated future pays over spot."""
 LAGS_KEPT = 16
@@ -52,6 +53,26 @@ BURST_DRIFT_BPS = 0.04
 
 ELSEWHERE = 0.55
 """Weight in an index of the venues that are not simulated: they trade at the latent price."""
+
+
+INDEX_WEIGHTS: Mapping[str, Mapping[str, float]] = {
+    "BINANCE": {"BINANCE": 0.3, "BYBIT": 0.15},
+    "BYBIT": {"BINANCE": 0.2, "BYBIT": 0.25},
+    "OKX": {"BINANCE": 0.2, "OKX": 0.25},
+    "DERIBIT": {"OKX": 0.1},
+    "BITMEX": {"BINANCE": 0.1},
+}
+"""Venue -> what its indices weigh the spots of which venue with."""
+
+
+class Coin(NamedTuple):
+    """A stablecoin: what it is worth on average, in US dollars, and how far it strays."""
+
+    mean: float
+    sd: float
+
+
+STABLE: Mapping[str, Coin] = {"USDT": Coin(0.9996, 0.0003), "USDC": Coin(0.9999, 0.0001)}
 
 
 class Window(Struct, frozen=True):
@@ -142,7 +163,7 @@ class _Instrument:
         price = world.fair_price(listing, self.premium_bps)
         self.maker = Maker(listing, self.rng, price, world.start_ns)
         self.book = self.maker.book
-        scale = 1.0 if listing.quote == "USD" else 1.0 / world.stable
+        scale = 1.0 / world.usd_per[listing.quote]
         self.past = Past(listing, world.seed, world.paths[listing.base], scale, self.premium_bps, world.start_ns)
         self.rules = formulas.VenueRules(listing.venue, listing.funding_interval_s or 28_800)
         self.basis = formulas.MovingAverage(self.rules.basis_span_s)
@@ -165,8 +186,7 @@ class _Instrument:
         if listing.kind == "perp":
             figures.settled, self.average = self.past.funding(self.rules)
             figures.rate = self.rules.funding(self.average.mean)
-            step_ns = listing.funding_interval_s * SECOND
-            figures.next_funding_ns = (now_ns // step_ns + 1) * step_ns
+            figures.next_funding_ns = self.rules.next_funding_ns(now_ns)
         return figures
 
     def traded(self, made: Print) -> None:
@@ -194,7 +214,7 @@ class _Instrument:
             if now_ns // SECOND % rules.premium_every_s == 0:
                 figures.premium = formulas.premium(*self.maker.impact(formulas.IMPACT_QUOTE), index)
                 self.average.add(figures.premium)
-                figures.rate = rules.funding(self.average.mean)
+                figures.rate = rules.funding(figures.premium if rules.terms.continuous else self.average.mean)
             last = figures.last_ticks * listing.tick
             to_funding_s = (figures.next_funding_ns - now_ns) / SECOND
             figures.mark = rules.mark(index, figures.rate, to_funding_s, figures.average_basis, last)
@@ -220,28 +240,37 @@ class _Instrument:
         figures = self.figures
         figures.settled.append(Settled(figures.next_funding_ns // MS, figures.rate, figures.mark))
         self.average = formulas.WeightedPremium()
-        step_ns = self.listing.funding_interval_s * SECOND
-        figures.next_funding_ns = (now_ns // step_ns + 1) * step_ns
+        figures.next_funding_ns = self.rules.next_funding_ns(now_ns)
 
 
 class World:
     """The market. `books`, `figures` and `windows` are its state now; `advance` moves it on."""
 
     def __init__(
-        self, seed: int, start_ns: Ns, assets: Sequence[str] = ASSETS, listings: Sequence[Listing] | None = None
+        self,
+        seed: int,
+        start_ns: Ns,
+        assets: Sequence[str] = ASSETS,
+        listings: Sequence[Listing] | None = None,
+        venues: Sequence[str] = VENUES,
     ) -> None:
-        """`assets` names what is listed where `listings` does not; the latter must not name another asset."""
+        """`assets` and `venues` name what is listed where `listings` does not; the latter must not name another asset."""
         self.seed = seed
         self.start_ns = start_ns
         self.now_ns = start_ns
         self.steps = 0
         self.assets = tuple(assets)
-        self.listings: dict[str, Listing] = {made.key: made for made in (listings or listed(start_ns, assets))}
+        self.listings: dict[str, Listing] = {made.key: made for made in (listings or listed(start_ns, assets, venues))}
         rng = Random(f"{seed}/latent")
         self._rng = rng
         self.latent_usd = {asset: START_PRICES_USD[asset] * exp(rng.gauss(0.0, 0.02)) for asset in self.assets}
-        self.stable = STABLE_MEAN + rng.gauss(0.0, STABLE_SD)
-        """US dollars for one USDT."""
+        self._coin_rng = Random(f"{seed}/coins")
+        self.usd_per = {
+            "USD": 1.0,
+            "USDT": STABLE["USDT"].mean + rng.gauss(0.0, STABLE["USDT"].sd),
+            "USDC": STABLE["USDC"].mean + self._coin_rng.gauss(0.0, STABLE["USDC"].sd),
+        }
+        """US dollars for one of each quote."""
         step_s = STEP_NS / SECOND
         self._volatility = {asset: VOLATILITY[asset] * sqrt(step_s / YEAR_S) for asset in self.assets}
         self._behind = {asset: deque([price] * LAGS_KEPT, LAGS_KEPT) for asset, price in self.latent_usd.items()}
@@ -262,6 +291,10 @@ class World:
         self._burst_end_ns = 0
         self._burst_asset, self._burst_long = self.assets[0], True
         self._callbacks: list[Callable[[Step], None]] = []
+        self._dollar_spots = {
+            (book.listing.venue, book.listing.base): book for book in self.books.values() if book.listing.kind == "spot"
+        }
+        """(venue, asset) -> its spot, whichever dollar it is quoted in."""
         self._publish(start_ns)
 
     @property
@@ -302,23 +335,20 @@ class World:
     def fair_price(self, listing: Listing, premium_bps: float) -> float:
         """Where a listing's mid should be, in its quote currency."""
         price = self._behind[listing.base][-1 - listing.lag_steps] * (1 + premium_bps * 1e-4)
-        if listing.quote == "USDT":
-            price /= self.stable
+        price /= self.usd_per[listing.quote]
         if listing.expiry_ns:
             price *= exp(CARRY_A_YEAR * max(0, listing.expiry_ns - self.now_ns) / SECOND / YEAR_S)
         return price
 
     def index(self, venue: str, asset: str, quote: str) -> float:
-        """A venue's index of an asset in US dollars or USDT: the spots that are simulated, and the rest at the latent price."""
-        own = {"BINANCE": (0.3, 0.15), "BYBIT": (0.2, 0.25)}[venue]
-        constituents = [(self.latent_usd[asset] / self.stable, ELSEWHERE)]
-        for name, weight in zip(("BINANCE", "BYBIT"), own, strict=True):
-            book = self.books.get(f"{name}.spot.{asset}USDT")
+        """A venue's index of an asset in a quote: the spots that are simulated, and the rest at the latent price."""
+        constituents = [(self.latent_usd[asset], ELSEWHERE)]
+        for name, weight in INDEX_WEIGHTS[venue].items():
+            book = self._dollar_spots.get((name, asset))
             if book is not None:
                 bid, _, ask, _ = book.touch
-                constituents.append(((bid + ask) / 2 * book.listing.tick, weight))
-        found = formulas.index_price(constituents)
-        return found * self.stable if quote == "USD" else found
+                constituents.append(((bid + ask) / 2 * book.listing.tick * self.usd_per[book.listing.quote], weight))
+        return formulas.index_price(constituents) / self.usd_per[quote]
 
     def _step(self, now_ns: Ns) -> None:
         whole_second = now_ns // SECOND != self.now_ns // SECOND
@@ -362,8 +392,10 @@ class World:
             self.latent_usd[asset] = price
             self._behind[asset].append(price)
         keep = 0.5 ** (STEP_NS / SECOND / STABLE_HALF_LIFE_S)
-        drawn = (self.stable - STABLE_MEAN) * keep
-        self.stable = STABLE_MEAN + drawn + rng.gauss(0.0, STABLE_SD * sqrt(1 - keep * keep))
+        for coin, chance in (("USDT", rng), ("USDC", self._coin_rng)):
+            mean, sd = STABLE[coin]
+            drawn = (self.usd_per[coin] - mean) * keep
+            self.usd_per[coin] = mean + drawn + chance.gauss(0.0, sd * sqrt(1 - keep * keep))
 
     def _windows_until(self, until_ns: Ns) -> None:
         """List the windows that begin before then, and one more."""

@@ -126,7 +126,7 @@ class Past:
 
     def funding(self, rules: VenueRules) -> tuple[list[Settled], WeightedPremium]:
         """Funding times before the start, oldest first, and the average that runs at the start."""
-        step_ms = rules.interval_s * 1_000
+        step_ms, first_ms = rules.interval_s * 1_000, rules.terms.first_funding_s * 1_000
         settled: list[Settled] = []
         average = WeightedPremium()
         samples = 60 // rules.premium_every_s
@@ -135,7 +135,7 @@ class Past:
             for _ in range(samples):
                 average.add(self._premia[at])
             end_ms = self._first_ms + at * MINUTE_MS
-            if end_ms % step_ms == 0:
+            if (end_ms - first_ms) % step_ms == 0:
                 if whole:
                     mark = self._index[at] * (1 + self._premia[at])
                     settled.append(Settled(end_ms, rules.funding(average.mean), mark))

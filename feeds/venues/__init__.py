@@ -7,9 +7,12 @@ from feeds.errors import InputError
 from feeds.model import VenueId
 from feeds.venue import Endpoint, Venue
 from feeds.venues.binance import Binance
+from feeds.venues.bitmex import Bitmex
 from feeds.venues.bybit import Bybit
+from feeds.venues.deribit import Deribit
+from feeds.venues.okx import Okx
 
-KINDS: Final = (Binance, Bybit)
+KINDS: Final = (Binance, Bybit, Okx, Deribit, Bitmex)
 VENUES: Mapping[VenueId, Venue] = {kind.id: kind() for kind in KINDS}
 """Where they really are."""
 
@@ -41,6 +44,11 @@ def make_venues(places: Mapping[VenueId, Mapping[str, Mapping[str, str]]]) -> di
         }
         made[name] = kind(endpoints)
     return made
+
+
+def placed_venues(places: Mapping[VenueId, Mapping[str, Mapping[str, str]]]) -> dict[VenueId, Venue]:
+    """Those of `make_venues` that are somewhere else, and no other. Raises like it."""
+    return {name: venue for name, venue in make_venues(places).items() if name in places}
 
 
 def markets_of(venue: Venue) -> tuple[str, ...]:

@@ -17,10 +17,10 @@ from feeds.connection import Link
 from feeds.live import Live
 from feeds.model import MS, SECOND, Channel, InstrumentId, Ns, Stream
 from feeds.simulator import run
-from feeds.simulator.injection import BOOK, listing_at
+from feeds.simulator.injection import listing_at
 from feeds.simulator.kit import Connection, VenueServer
 from feeds.venue import Venue
-from feeds.venues import make_venues, markets_of
+from feeds.venues import markets_of, placed_venues
 from feeds.wire import host_of, library
 from tests.judge import Judge, Turn
 from tui.demo import places
@@ -59,7 +59,7 @@ class Rig:
             for name, each in self.exchange.endpoints.items()
             if "." in name
         }
-        self.venues: Mapping[str, Venue] = make_venues(places(bases))
+        self.venues: Mapping[str, Venue] = placed_venues(places(bases))
         self.judge = Judge(self.exchange.world, Engine(AnalyticsSettings()))
         self.watch = Watch(pinned=tuple(self.assets))
         self.live = Live(
@@ -100,7 +100,9 @@ class Rig:
 
     def books_on(self, server: VenueServer, connections: Iterable[Connection]) -> list[InstrumentId]:
         """Instruments whose books these connections carry."""
-        listings = (listing_at(server, one, topic) for one in connections for topic in one.topics if BOOK.search(topic))
+        listings = (
+            listing_at(server, one, topic) for one in connections for topic in one.topics if server.dialect.is_book(topic)
+        )
         return [self.names[listing.key] for listing in listings if listing is not None and listing.key in self.names]
 
     def strikable(self, server: VenueServer) -> list[Connection]:

@@ -26,7 +26,7 @@ from feeds.simulator.injection import Injection
 from feeds.simulator.kit import TEXT, Connection
 from feeds.simulator.market import World
 from feeds.simulator.truebook import Levels, Touch
-from feeds.venues import make_venues, markets_of
+from feeds.venues import markets_of, placed_venues
 from tests.faults.report import percentile
 from tests.judge import Judge
 from tui.demo import places
@@ -138,7 +138,7 @@ class Stage:
         self.exchange = await self.at_the_venue(run.start(self.seed, assets=("SOL",)))
         self.world = LockedWorld(self.exchange.world)
         ends = {name: {"rest": one.rest, "websocket": one.websocket} for name, one in self.exchange.endpoints.items()}
-        venues = make_venues(places({name: bases for name, bases in ends.items() if "." in name}))
+        venues = placed_venues(places({name: bases for name, bases in ends.items() if "." in name}))
         self.judge = AgeJudge(self.world)
         watch = Watch(pinned=("SOL",))
         self.live = Live(

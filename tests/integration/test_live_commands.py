@@ -28,7 +28,16 @@ from tui.demo import Demo, demo_venues
 SECRET: Final = "DUMMYSECRET123"
 KEYS: Final = {"ARBTOP_API_KEY": SECRET, "BINANCE_API_KEY": SECRET, "BYBIT_API_SECRET": SECRET}
 DEADLINE_S: Final = 30.0
-MARKETS: Final = ("BINANCE spot", "BINANCE usdm", "BINANCE coinm", "BYBIT spot", "BYBIT linear", "BYBIT inverse")
+MARKETS: Final = (
+    "BINANCE spot",
+    "BINANCE usdm",
+    "BINANCE coinm",
+    "BYBIT spot",
+    "BYBIT linear",
+    "BYBIT inverse",
+    "OKX public",
+    "DERIBIT public",
+)
 RULES: Final = """
 [[rule]]
 id = "apart"
@@ -71,13 +80,15 @@ def simulator() -> Iterator[Mapping[str, Mapping[str, str]]]:
 
 
 def endpoints_toml(places: Mapping[str, Mapping[str, str]]) -> str:
+    """The venues of these places, and no other: nothing may be sent to where the venues really are."""
+    live = json.dumps(list(dict.fromkeys(name.partition(".")[0].lower() for name in places)))
     lines = [
         f'"{name.replace(".", " ")} {what}" = "{url}"'
         for name, bases in places.items()
         if "." in name
         for what, url in bases.items()
     ]
-    return "\n".join(["[venues.endpoints]", *lines])
+    return "\n".join(["[venues]", f"live = {live}", "[venues.endpoints]", *lines])
 
 
 @pytest.fixture

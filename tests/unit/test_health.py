@@ -281,11 +281,28 @@ def test_after_a_stall_a_leg_is_late_until_something_new_has_been_judged() -> No
     arrive(leg, 4 * SECOND)
     leg.sample(START + 6 * SECOND + 100 * MS, clock)
     assert leg.lag_ns == 4 * SECOND - MS
+    assert leg.late, "it waited, whatever is known of the clock"
     arrive(leg, 20 * MS)
     leg.sample(START + 6 * SECOND + 200 * MS, clock)
     assert leg.lag_ns == 19 * MS
+    assert not leg.late
+    arrive(leg, 20 * MS)
+    leg.sample(START + 6 * SECOND + 300 * MS, clock)
     assert isnan(leg.late_ns), "there are too few samples for a median"
     assert isnan(leg.late_share)
+
+
+def test_without_a_clock_what_waited_through_a_stall_is_late_all_the_same() -> None:
+    _, leg = board()
+    arrive(leg, 20 * MS)
+    leg.sample(START + SECOND, None)
+    leg.stood_still(5 * SECOND)
+    arrive(leg, 4 * SECOND)
+    leg.sample(START + 6 * SECOND, None)
+    assert leg.late
+    arrive(leg, 30 * MS)
+    leg.sample(START + 6 * SECOND + 100 * MS, None)
+    assert not leg.late
 
 
 def test_a_leg_that_stood_still_before_its_first_frame_has_no_late_share() -> None:

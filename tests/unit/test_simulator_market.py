@@ -287,7 +287,7 @@ def test_the_premium_halves_in_the_time_it_says() -> None:
     for now in steps(world, 400.0):
         if now // STEP_NS % 10 == 0:
             mid = sum(book.touch[::2]) / 2 * listing.tick
-            premia.append((mid * world.stable / world.latent_usd["BTC"] - 1) * 1e4)
+            premia.append((mid * world.usd_per["USDT"] / world.latent_usd["BTC"] - 1) * 1e4)
     x = np.array(premia)
     lag = 10
     kept = np.corrcoef(x[:-lag], x[lag:])[0, 1]
@@ -346,7 +346,7 @@ def test_published_figures_follow_the_formulas() -> None:
             left = (figures.next_funding_ns - now) / SECOND
             expected = rules.mark(figures.index, figures.rate, left, mean(basis[-30:]), last)
             assert figures.mark == pytest.approx(expected, rel=1e-12)
-            assert abs(figures.index * world.stable / world.latent_usd["SOL"] - 1) < 5e-4
+            assert abs(figures.index * world.usd_per["USDT"] / world.latent_usd["SOL"] - 1) < 5e-4
     assert figures.premium == pytest.approx(listing.premium_mean_bps * 1e-4, abs=5e-4)
 
 

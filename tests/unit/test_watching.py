@@ -47,6 +47,15 @@ def test_a_new_user_watches_spot_perpetuals_and_the_next_two_futures_of_the_pinn
     assert chosen(LISTED, Watch()) == [SPOT, PERP, COIN, COIN_DATED, DATED[0], DATED[1], ETHER]
 
 
+def test_where_a_coin_is_not_traded_in_the_users_quote_the_next_best_is_watched_and_no_more() -> None:
+    perp_usdc = instrument("DERIBIT:BTC/USDC:USDC", Kind.PERP, quote="USDC")
+    perp_usd = instrument("DERIBIT:BTC/USD:USD", Kind.PERP, quote="USD")
+    euro = instrument("DERIBIT:BTC/EUR", Kind.SPOT, quote="EUR")
+    assert chosen([perp_usd, perp_usdc, COIN, euro], Watch()) == [perp_usdc, COIN]
+    assert chosen([perp_usd, perp_usdc, PERP, SPOT_USDC], Watch()) == [SPOT_USDC, PERP]
+    assert chosen([perp_usd, perp_usdc, COIN], Watch(else_quotes=())) == [COIN]
+
+
 def test_the_users_coins_come_in_his_order_and_no_others() -> None:
     assert chosen(LISTED, Watch(pinned=("DOGE", "ETH"))) == [DOGE, ETHER]
 
