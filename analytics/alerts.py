@@ -29,6 +29,7 @@ class Metric(StrEnum):
     Z = "z"
     BASIS = "basis"
     IMBALANCE = "imbalance"
+    DEPEG = "depeg"
 
 
 class MetricFacts(NamedTuple):
@@ -46,6 +47,7 @@ METRICS: Mapping[Metric, MetricFacts] = {
     Metric.Z: MetricFacts("sd", True, "pair"),
     Metric.BASIS: MetricFacts("bp", True, "pair"),
     Metric.IMBALANCE: MetricFacts("ratio", True, "market"),
+    Metric.DEPEG: MetricFacts("bp", True, "peg"),
 }
 
 Comparison = Literal[">=", "<=", "abs>="]
@@ -60,7 +62,7 @@ class Rule(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     metric: Metric
     enabled: bool = True
     scope: Annotated[str, Meta(min_length=1, max_length=200)] = "*"
-    """Glob over the market's, pair's or route's name."""
+    """Glob over the market's, pair's or route's name, or the coin's: `USDT/USD`."""
     op: Comparison = ">="
     enter: float | None = None
     exit: float | None = None
@@ -96,8 +98,18 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     convert({"id": "z", "metric": "z", "enter": 3.0, "exit": 2.0, **_SLOW}, Rule),
     convert({"id": "basis", "metric": "basis", "enter": 15.0, "exit": 10.0, **_SLOW}, Rule),
     convert({"id": "imbalance", "metric": "imbalance", "enter": 0.3, "exit": 0.2, **_SLOW}, Rule),
+    convert({"id": "depeg", "metric": "depeg", "enter": 20.0, "exit": 15.0, **_SLOW, "enabled": True}, Rule),
 )
-"""What runs without a rule file: route, stale and gap; the rest exists and is off."""
+"""What runs without a rule file: route, stale, gap and depeg; the rest exists and is off."""
+
+
+def shipped_rules(depeg_bp: float) -> tuple[Rule, ...]:
+    """`DEFAULT_RULES` as the configuration has them: a coin that is `depeg_bp` from a dollar fires, until it is within three
+    quarters of that."""
+    return tuple(
+        structs.replace(rule, enter=depeg_bp, exit=0.75 * depeg_bp) if rule.metric is Metric.DEPEG else rule
+        for rule in DEFAULT_RULES
+    )
 
 
 class Context(NamedTuple):

@@ -64,8 +64,8 @@ class Pair:
         scales = self._rule(self.reference, self.other, now)
         if scales.axis is not Axis.RAW:
             return scales.axis, bps(mid * scales.sell, reference_mid * scales.buy)
-        if self.axis is Axis.INDEX and now - self._axis_ns < INDEX_MAX_AGE_NS:
-            return None, nan  # an index that hesitates is a gap, not another measure
+        if self.axis in (Axis.INDEX, Axis.CONVERTED) and now - self._axis_ns < INDEX_MAX_AGE_NS:
+            return None, nan  # an index or a rate that hesitates is a gap, not another measure
         return Axis.RAW, bps(mid, reference_mid)
 
     @property

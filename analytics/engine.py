@@ -16,6 +16,7 @@ from analytics.alerts import DEFAULT_RULES, METRICS, AlertBook, Context, Metric,
 from analytics.basis import Pair
 from analytics.fees import FeeSchedule
 from analytics.fitness import LEG_GUARDS, LegGuard, MarkJumps, leg_refusal
+from analytics.fx import FxBoard, peg
 from analytics.market import Market, index_source
 from analytics.routes import DOLLARS, Axis, AxisRule, Route, RouteKind, axis_rule
 from analytics.settings import AnalyticsSettings
@@ -39,6 +40,7 @@ from feeds.model import (
     Mark,
     Ns,
     OpenInterest,
+    PairIndex,
     Stats24h,
     Status,
     Stream,
@@ -90,6 +92,7 @@ class Engine:
         """Closed ones, oldest first."""
         self.tape: deque[Print] = deque(maxlen=PRINTS_KEPT)
         """Prints of at least `settings.tape.min_usd`, oldest first."""
+        self.fx = FxBoard(settings.fixed_usd)
         self._min_print = settings.tape.min_usd
         self.health: dict[Stream, Health] = {}
         self.now_ns: Ns = 0
@@ -112,6 +115,7 @@ class Engine:
             tuple(islice(prints, view.tape)),
             self.settings,
             self._leg_guards,
+            self.fx.rates,
         )
 
     def nearest_routes(self, count: int, match: Callable[[Route], bool] | None = None) -> tuple[str, ...]:
@@ -130,7 +134,7 @@ class Engine:
 
     def unmatched_rules(self) -> list[Rule]:
         """Enabled rules whose scope names nothing that there is: most likely a slip of the pen."""
-        names: Mapping[str, Iterable[str]] = {"market": self.markets, "pair": self.pairs, "route": self.routes}
+        names = self._scopes()
         return [
             rule
             for rule in self.alerts.rules
@@ -139,7 +143,7 @@ class Engine:
 
     def end_gone(self) -> None:
         """Every list of instruments has come: alerts resumed from an earlier run whose scope is in none of them end as `gone`."""
-        names: Mapping[str, Mapping[str, object]] = {"market": self.markets, "pair": self.pairs, "route": self.routes}
+        names = self._scopes()
         self.alerts.end_gone(lambda metric, scope: scope in names[METRICS[metric].scope], self.now_ns)
         self._resumed &= {alert.scope for alert in self.alerts.open}
 
@@ -148,6 +152,7 @@ class Engine:
     def on_instrument(self, instrument: Instrument, now: Ns) -> None:
         """A market more, with its routes and pairs to every other of the same base; or new facts, which start it afresh."""
         market = Market(instrument, self.settings)
+        market.fx = self.fx.rate(instrument.quote)
         if instrument.id in self.markets:
             before = self._forget(instrument.id, now)
             market.status, market.fell_ns = before.status, before.fell_ns
@@ -155,11 +160,12 @@ class Engine:
         self.markets[market.id] = market
         for each in self.markets.values():
             each.index_of = index_source(each, list(self.markets.values()))
+        fees = self.fees.at(now)
         for other in others:
             pair = Pair(other, market, self.settings, self._axis_rule, self._leg_guards)
             self.pairs[pair.id] = pair
             for buy, sell in ((other, market), (market, other)):
-                route = Route(buy, sell, self.settings, self.fees, self._axis_rule, self._leg_guards, self._jumps)
+                route = Route(buy, sell, self.settings, fees, self._axis_rule, self._leg_guards, self._jumps)
                 self.routes[route.id] = route
                 self._routes_of.setdefault(buy.id, []).append(route)
                 self._routes_of.setdefault(sell.id, []).append(route)
@@ -223,6 +229,9 @@ class Engine:
         elif isinstance(metric, Stats24h):
             market.quote_volume_24h = metric.quote_volume
 
+    def on_pair_index(self, index: PairIndex, now: Ns) -> None:
+        self.fx.note(index, now)
+
     def on_health(self, stream: Stream, health: Health, now: Ns) -> None:
         self.health[stream] = health
 
@@ -230,10 +239,14 @@ class Engine:
 
     def on_time(self, now: Ns) -> None:
         self.now_ns = now
+        converts_anew = self.fx.step(now)
+        if converts_anew:
+            for market in self.markets.values():
+                market.fx = self.fx.rate(market.instrument.quote)
         for market in self.markets.values():
             self._links(market, now)
         for route in self.routes.values():
-            if route.buy.moved or route.sell.moved:
+            if route.buy.moved or route.sell.moved or (converts_anew and route.crosses):
                 route.look(now)
             if route.interesting or route.id in self._resumed:
                 self._judge(route, now)
@@ -320,6 +333,9 @@ class Engine:
                 if self.alerts.watched(metric):
                     seen = value if pair.tradable_bps == pair.tradable_bps else nan
                     self.alerts.judge(metric, pair.id, now, seen, lambda p=pair: self._pair(p, now))  # type: ignore[misc]
+        if self.alerts.watched(Metric.DEPEG):
+            for coin, departure_bps in self.fx.departures_bps.items():
+                self.alerts.judge(Metric.DEPEG, peg(coin), now, departure_bps, Context)
         self.alerts.peaks(now)
 
     def _moved(self, market: Market, book: OrderBook, now: Ns) -> None:
@@ -332,6 +348,11 @@ class Engine:
                     if isinstance(found, RouteQuote):
                         route.tracker.observe(now, found)
                         route.note(found, now)
+
+    def _scopes(self) -> Mapping[str, Mapping[str, object]]:
+        """What rules can be about, by kind and name."""
+        pegs = {peg(coin): coin for coin in self.fx.departures_bps}
+        return {"market": self.markets, "pair": self.pairs, "route": self.routes, "peg": pegs}
 
     def _forget(self, instrument: InstrumentId, now: Ns) -> Market:
         for route in self._routes_of.pop(instrument, []):

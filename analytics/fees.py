@@ -1,16 +1,18 @@
 """What a trade costs: the user's own rates, else what the venue states for the instrument, else the lowest public tier.
 
 Rates are fractions of notional for one fill; negative is a rebate. The table is protocols.md section 9 with its sources and
-dates: defaults, nobody's tier until the user says so. It knows no settlement fees and no discounts. An instrument that nothing
-covers has no rate, and a route over it is refused with reason `fees`.
+dates: defaults, nobody's tier until the user says so. A second table holds what was paid in a month of the past, for recordings
+of that month. Neither knows settlement fees or discounts. An instrument that nothing covers has no rate, and a route over it is
+refused with reason `fees`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
+from typing import TypeAlias
 
 from msgspec import Struct
 
-from feeds.model import Contract, Instrument, InstrumentId, Kind, VenueId
+from feeds.model import SECOND, Contract, Instrument, InstrumentId, Kind, Ns, VenueId
 
 TIERS = ("vip0", "none")
 """The lowest public tier, and no fees at all."""
@@ -67,9 +69,43 @@ DEFAULTS: tuple[Default, ...] = (
     Default("BITMEX", (Kind.PERP,), _INVERSE, 0.0005, 0.0005, "instrument of 2024, venue closed", "2024-11"),
 )
 
-_BY_CLASS: Mapping[tuple[VenueId, Kind, Contract], Default] = {
-    (row.venue, kind, contract): row for row in DEFAULTS for kind in row.kinds for contract in row.contracts
-}
+
+class Month(Struct, frozen=True):
+    """What was paid from `since_ns` to before `until_ns`, by the receive clock. What it does not list is as in `DEFAULTS`."""
+
+    name: str
+    since_ns: Ns
+    until_ns: Ns
+    rows: tuple[Default, ...]
+
+
+_DERIBIT_2019 = "deribit.com/pages/docs, section Fees"
+_BITMEX_2019 = "bitmex.com/app/fees"
+PAST: tuple[Month, ...] = (
+    Month(
+        "2019-04",
+        1_554_076_800 * SECOND,
+        1_556_668_800 * SECOND,
+        (
+            Default("DERIBIT", (Kind.PERP,), _INVERSE, -0.00025, 0.00075, _DERIBIT_2019, "2019"),
+            Default("DERIBIT", (Kind.FUTURE,), _INVERSE, -0.0002, 0.0005, _DERIBIT_2019, "2019"),
+            Default("BITMEX", (Kind.PERP,), (Contract.INVERSE, Contract.QUANTO), -0.00025, 0.00075, _BITMEX_2019, "2019"),
+            Default("BITMEX", (Kind.FUTURE,), _INVERSE, -0.00025, 0.00075, _BITMEX_2019, "2019"),
+        ),
+    ),
+)
+"""The pages as they were kept: BitMEX's in summer 2019, by the contracts that it lists; Deribit's after its perpetuals of BTC and
+ETH had begun. Its older page, from before them, knows only 0.05 %; metadata recorded on 2019-08-26 confirms the later one."""
+
+_Rows: TypeAlias = Mapping[tuple[VenueId, Kind, Contract], Default]
+
+
+def _by_class(rows: Iterable[Default]) -> _Rows:
+    return {(row.venue, kind, contract): row for row in rows for kind in row.kinds for contract in row.contracts}
+
+
+_NOW = _by_class(DEFAULTS)
+_THEN: Mapping[str, _Rows] = {month.name: {**_NOW, **_by_class(month.rows)} for month in PAST}
 
 
 def locked(buy: Instrument, sell: Instrument) -> bool:
@@ -95,6 +131,7 @@ class FeeSchedule:
             raise ValueError(f"fee tier {tier!r} is not known: write one of {', '.join(TIERS)}")
         self.tier = tier
         self.confirmed = confirmed
+        self._rows = _NOW
         self.overrides: Mapping[InstrumentId | str, float] = dict(overrides or {})
         for key, rate in self.overrides.items():
             if not isfinite(rate) or abs(rate) > RATE_LIMIT:
@@ -104,6 +141,15 @@ class FeeSchedule:
                     f"fee of {key!r} names nothing: write a venue, a venue with kind and contract (BINANCE spot, "
                     "BYBIT perp inverse) or an instrument's id"
                 )
+
+    def at(self, now: Ns) -> "FeeSchedule":
+        """The same with the table of that time: a recording of a month in `PAST` is judged by what was paid then."""
+        month = next((month for month in PAST if month.since_ns <= now < month.until_ns), None)
+        if month is None:
+            return self
+        then = FeeSchedule(self.tier, self.overrides, self.confirmed)
+        then._rows = _THEN[month.name]
+        return then
 
     def rate(self, instrument: Instrument) -> FeeRate | None:
         """The rates of an instrument; None where neither the user, nor the venue, nor the table has one."""
@@ -132,7 +178,7 @@ class FeeSchedule:
     def _stated(self, instrument: Instrument) -> FeeRate | None:
         if instrument.fees is not None:
             return FeeRate(instrument.fees.taker, instrument.fees.maker, STATED, "", self.confirmed)
-        row = _BY_CLASS.get((instrument.venue, instrument.kind, instrument.contract))
+        row = self._rows.get((instrument.venue, instrument.kind, instrument.contract))
         if row is None:
             return None
         label = f"{self.tier}, confirmed by you" if self.confirmed else NOT_YOURS

@@ -1,6 +1,7 @@
 """Live ladders of all markets of one base on one price axis (desk F3 and section 3 "2 LADDER"; terminal-ui 5.3).
 
-Row k of an axis stands for the price k * step, or on the INDEX axis for k * step bp above each leg's own index. Bids go down to
+Row k of an axis stands for the price k * step, or on the INDEX axis for k * step bp above each leg's own index; on the CONVERTED
+axis for k * step US dollars, which is another price in each quote. Bids go down to
 their row and asks up to theirs: a bid row that is not below another market's ask row is a real cross, and one market's bid row is
 always below its ask row, since only levels less than 2e-9 of the price apart could share a row of the grid. With rows rounded to
 the nearest, grouping would make crosses of its own.
@@ -54,7 +55,8 @@ class LadderQuery(Struct, frozen=True, kw_only=True):
     """Wanted height of a row; 0 is the coarsest tick, or 0.1 bp on the INDEX axis."""
     unit: Unit = "quote"
     prefer: Axis | None = None
-    """INDEX: even for a single quote, where every index is fresh. PRICE: one axis a quote. None: as desk F3 has it."""
+    """INDEX: even for a single quote, where every index is fresh. PRICE: prices, converted where they are in several quotes and
+    the rates are known. None: as desk F3 has it."""
     held: tuple[AxisHold, ...] = ()
     cursor: tuple[InstrumentId, int] | None = None
     """A market and a row number."""
@@ -105,17 +107,17 @@ class AxisView(Struct, frozen=True, kw_only=True):
     """One axis: rows `top`, `top` - 1, ... `top` - `rows` + 1."""
 
     name: str
-    """The quote of a PRICE axis, `own index` of the other."""
+    """The quote of a PRICE axis; `own index` and `converted` of the others."""
     axis: Axis
     step: float
-    """Height of a row: quote units, or bp on the INDEX axis."""
+    """Height of a row: quote units, bp on the INDEX axis, US dollars on the CONVERTED one."""
     decimals: int
     """Digits after the point that write each row's value exactly."""
     rows: int
     centre: int | None
     """None: there is nothing to centre on, and every column is hollow."""
     fair: float | None
-    """Median of the members' mids, in quote units or bp from own index; of the undated ones while there are any."""
+    """Median of the members' mids, in what the rows are in; of the undated ones while there are any."""
     members: tuple[LadderColumn, ...]
     cursor: CursorView | None
     """None: elsewhere, or between bid and ask."""
@@ -157,7 +159,7 @@ class Grid(NamedTuple):
 
 
 def make_axes(query: LadderQuery, markets: Iterable[Market], now: Ns) -> tuple[AxisView, ...]:
-    """The axes of `query.base`: the INDEX axis first, then prices by quote."""
+    """The axes of `query.base`: the INDEX axis first, then prices: by quote, or of all quotes where each can be converted."""
     listed = {
         market.id: market
         for market in markets
@@ -168,12 +170,14 @@ def make_axes(query: LadderQuery, markets: Iterable[Market], now: Ns) -> tuple[A
     members = [listed[name] for name in query.names if name in listed] if query.names else list(listed.values())
     held = {hold.name: hold for hold in query.held}
     by_index = indexed(members, query.prefer, Axis.INDEX in held, now)
+    priced = [market for market in members if market not in by_index]
     quotes: dict[str, list[Market]] = {}
-    for market in members:
-        if market not in by_index:
-            quotes.setdefault(market.instrument.quote, []).append(market)
+    for market in priced:
+        quotes.setdefault(market.instrument.quote, []).append(market)
     found = [_index_axis(query, by_index, held.get(Axis.INDEX), now)] if by_index else []
-    return tuple(found + [_price_axis(query, name, quotes[name], held.get(name), now) for name in sorted(quotes)])
+    if len(quotes) > 1 and all(market.fx.usd > 0 for market in priced):
+        return (*found, _converted_axis(query, priced, held.get(Axis.CONVERTED)))
+    return tuple(found + [_price_axis(query, name, quotes[name], held.get(name)) for name in sorted(quotes)])
 
 
 def indexed(members: Sequence[Market], prefer: Axis | None, held: bool, now: Ns) -> list[Market]:
@@ -225,15 +229,27 @@ def _index_axis(query: LadderQuery, members: Sequence[Market], held: AxisHold | 
     return _axis(query, Axis.INDEX, Axis.INDEX, step, held, fair, members, grids)
 
 
-def _price_axis(query: LadderQuery, name: str, members: Sequence[Market], held: AxisHold | None, now: Ns) -> AxisView:
+def _price_axis(query: LadderQuery, name: str, members: Sequence[Market], held: AxisHold | None) -> AxisView:
     fair = _fair(members, [market.mid for market in members])
-    tick = max(market.instrument.tick for market in members)
-    step = held.step if held is not None and held.step > 0 else tick
-    if not query.group_bps:
-        step = tick
-    elif fair is not None:
-        step = round_step(fair * query.group_bps / 1e4, tick, held.step if held is not None else 0.0)
+    step = _price_step(query, members, fair, held)
     return _axis(query, name, Axis.PRICE, step, held, fair, members, [Grid(0.0, step)] * len(members))
+
+
+def _converted_axis(query: LadderQuery, members: Sequence[Market], held: AxisHold | None) -> AxisView:
+    """One axis in US dollars for several quotes. Ticks in another quote are next to dollars', and their rows as round."""
+    fair = _fair(members, [market.mid * market.fx.usd for market in members])
+    step = _price_step(query, members, fair, held)
+    grids = [Grid(0.0, step / market.fx.usd) for market in members]
+    return _axis(query, Axis.CONVERTED, Axis.CONVERTED, step, held, fair, members, grids)
+
+
+def _price_step(query: LadderQuery, members: Sequence[Market], fair: float | None, held: AxisHold | None) -> float:
+    tick = max(market.instrument.tick for market in members)
+    if not query.group_bps:
+        return tick
+    if fair is not None:
+        return round_step(fair * query.group_bps / 1e4, tick, held.step if held is not None else 0.0)
+    return held.step if held is not None and held.step > 0 else tick
 
 
 def _fair(members: Sequence[Market], mids: Sequence[float]) -> float | None:

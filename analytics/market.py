@@ -6,10 +6,12 @@ One owner, the engine; nothing here reads a clock. A figure whose input is not f
 from math import exp, nan
 
 from analytics.book_metrics import bands
+from analytics.fx import FxRate, unknown
+from analytics.reading import Reading
 from analytics.settings import AnalyticsSettings
 from analytics.spread import Quote, mark_index_bps, premium_bps
 from analytics.statistic import Statistic
-from analytics.walk import fill, spend
+from analytics.walk import spend
 from feeds.health import LegHealth, Pulse
 from feeds.model import SECOND, BookState, Funding, Instrument, Kind, LinkState, Ns, Status, Trade
 from feeds.orderbook import OrderBook
@@ -33,6 +35,7 @@ class Market:
         "book",
         "fell_ns",
         "funding",
+        "fx",
         "healed",
         "id",
         "index",
@@ -49,6 +52,7 @@ class Market:
         "open_interest",
         "premium",
         "quote_volume_24h",
+        "reading",
         "stale",
         "status",
     )
@@ -58,6 +62,8 @@ class Market:
         self.id = instrument.id
         self._settings = settings
         self.book: OrderBook | None = None
+        self.reading = Reading()
+        """Of its book, for the routes it is a leg of."""
         self.status: Status = NO_STATUS
         self.last_status: Status = NO_STATUS
         """What it was before its source ended; of use once `status` is CLOSED."""
@@ -75,6 +81,8 @@ class Market:
         self.mark_new = False
         self.index_of: Market = self
         """Whose index stands for this instrument: its own, or that of the same venue's perp in the same quote for a spot."""
+        self.fx: FxRate = unknown(instrument.quote)
+        """What a unit of its quote is worth in dollars, as of the last boundary."""
         self.funding: Funding | None = None
         self.open_interest = nan
         self.quote_volume_24h = nan
@@ -104,6 +112,7 @@ class Market:
         found.status = self.status
         found.last_trade, found.last_trade_ns = self.last_trade, self.last_trade_ns
         found.index = self.index_of.index
+        found.fx = self.fx
         if self.book is not None:
             pulse = Pulse(self.book.leg.pulse.opened_ns)
             pulse.last_ns, pulse.alive = self.book.leg.pulse.last_ns, self.book.leg.pulse.alive
@@ -139,8 +148,8 @@ class Market:
         if self.index is None or self.instrument.kind is Kind.SPOT:
             return
         notional = self._settings.premium.impact_notional
-        sold = fill(book.bid_levels, spend, self.instrument, notional)
-        bought = fill(book.ask_levels, spend, self.instrument, notional)
+        sold = self.reading.sold(book, spend, notional)
+        bought = self.reading.bought(book, spend, notional)
         self.premium.push(now, premium_bps((sold.price + bought.price) / 2, self.index, now).value_bps)
 
     def _smooth(self, now: Ns, imbalance: float) -> None:

@@ -19,7 +19,7 @@ from analytics.fitness import LEG_GUARDS, LegGuard, anchor, mark_refusal, pair_r
 from analytics.market import Market
 from analytics.settings import AnalyticsSettings
 from analytics.tracker import RouteQuote, Tracker
-from analytics.walk import Executable, execute, fill, round_down, spend, take
+from analytics.walk import Executable, execute, round_down, spend, take
 from feeds.model import SECOND, InstrumentId, Ns
 from feeds.orderbook import OrderBook
 
@@ -40,6 +40,8 @@ class Axis(StrEnum):
     """Same quote."""
     INDEX = "own index"
     """Each leg in bp of its own index."""
+    CONVERTED = "converted"
+    """Both in US dollars, by the rates of `analytics/fx.py`."""
     RAW = "RAW"
     """Different quotes, nothing to convert by: statistics under that word, never a route."""
 
@@ -61,22 +63,28 @@ class Scales(NamedTuple):
     axis: Axis
     buy: float
     sell: float
+    uncertainty_bps: float = 0.0
+    """Of the rates between them, where they are converted."""
 
 
 AxisRule = Callable[[Market, Market, Ns], Scales]
 
 
 def axis_rule(buy: Market, sell: Market, now: Ns) -> Scales:
-    """Desk F3, in order: same quote, own index, RAW. (A conversion needs an fx source; none is wired yet.)
+    """Desk F3, in order: same quote, own index, converted, RAW.
 
-    Prices that move are compared by indices that must be of one moment: each at most 2 s old, and at most that far apart.
+    Prices that move are compared by indices that must be of one moment: each at most 2 s old, and at most that far apart. One
+    that only hesitates is a gap and no other measure: nothing is converted until one has been gone for 10 s.
     """
     if buy.instrument.quote == sell.instrument.quote:
         return Scales(Axis.PRICE, 1.0, 1.0)
     buy_index, sell_index = buy.own_index(now, AXIS_INDEX_AGE_NS), sell.own_index(now, AXIS_INDEX_AGE_NS)
     if buy_index == buy_index and sell_index == sell_index:
         return Scales(Axis.INDEX, 1.0 / buy_index, 1.0 / sell_index)
-    return Scales(Axis.RAW, nan, nan)
+    hesitates = buy.own_index(now) > 0 and sell.own_index(now) > 0
+    if hesitates or not (buy.fx.usd > 0 and sell.fx.usd > 0):
+        return Scales(Axis.RAW, nan, nan)
+    return Scales(Axis.CONVERTED, buy.fx.usd, sell.fx.usd, buy.fx.uncertainty_bps + sell.fx.uncertainty_bps)
 
 
 class Bailout(NamedTuple):
@@ -91,6 +99,7 @@ class Route:
 
     __slots__ = (
         "_axis_rule",
+        "_conversion_bps",
         "_guards",
         "_jumps",
         "_seen",
@@ -98,6 +107,7 @@ class Route:
         "axis",
         "buy",
         "buy_fee",
+        "crosses",
         "fees_bps",
         "id",
         "last_reason",
@@ -135,6 +145,9 @@ class Route:
         self.buy_fee, self.sell_fee = fees.leg_fees(buy.instrument, sell.instrument) or (nan, nan)
         self.fees_bps = (self.buy_fee + self.sell_fee) * 1e4
         """All fees of the round trip in bp; nan when one is not known, which refuses the route."""
+        self.crosses = buy.instrument.quote != sell.instrument.quote
+        """The legs' quotes differ."""
+        self._conversion_bps = settings.fees.conversion_bp if settings.fees.tier != "none" else 0.0
         self.tracker = Tracker(self.id, settings.arb, settings.guards)
         self.touch_edge = nan
         """Edge of the two touches: an upper bound of the edge at any size."""
@@ -143,7 +156,7 @@ class Route:
         self.nearest: RouteQuote | None = None
         self.nearest_ns: Ns = 0
         """The best edge that passed every guard so far, and when."""
-        self.axis = Axis.PRICE if buy.instrument.quote == sell.instrument.quote else Axis.RAW
+        self.axis = Axis.RAW if self.crosses else Axis.PRICE
         """The axis last in use; RAW only where there never was a better one."""
         self.last_reason = "state"
         """Why it was refused when last judged; empty when it was not."""
@@ -154,6 +167,10 @@ class Route:
 
     def scales(self, now: Ns) -> Scales:
         return self._axis_rule(self.buy, self.sell, now)
+
+    def fx_bps(self, scales: Scales) -> float:
+        """What a conversion takes from the edge: its cost, and twice the uncertainty of the rates (desk 6.1)."""
+        return self._conversion_bps + 2 * scales.uncertainty_bps if scales.axis is Axis.CONVERTED else 0.0
 
     def unsplit(self, now: Ns) -> str:
         """Why marks do not split the edge now; empty where they do, and between spots, where there is nothing to split."""
@@ -172,14 +189,14 @@ class Route:
     def look(self, now: Ns) -> None:
         """Bring `touch_edge` up to date: cheap, for every change of a touch price."""
         buy, sell = self.buy, self.sell
-        if buy.instrument.quote == sell.instrument.quote:
+        if not self.crosses:
             self.touch_edge = (sell.bid - buy.ask) / buy.ask * 1e4 - self.fees_bps
             return
         scales = self.scales(now)
         if scales.axis is not Axis.RAW:
             self.axis = scales.axis
         ask = buy.ask * scales.buy
-        self.touch_edge = (sell.bid * scales.sell - ask) / ask * 1e4 - self.fees_bps
+        self.touch_edge = (sell.bid * scales.sell - ask) / ask * 1e4 - self.fees_bps - self.fx_bps(scales)
 
     @property
     def interesting(self) -> bool:
@@ -225,10 +242,10 @@ class Route:
             return self._quote(ask, bid, base, scales, carried)
         if buy.quote not in DOLLARS:
             return "fx"
-        bought = fill(buy_book.ask_levels, spend, buy, size)
+        bought = self.buy.reading.bought(buy_book, spend, size)
         if not bought.complete:
             return "depth"
-        sold = fill(sell_book.bid_levels, take, sell, bought.base)
+        sold = self.sell.reading.sold(sell_book, take, bought.base)
         if not sold.complete:
             return "depth"
         if size < self._settings.guards.min_leg_usd:
@@ -270,11 +287,11 @@ class Route:
         scales = self.scales(now)
         if buy_book is None or sell_book is None:
             return Bailout(nan, nan)
-        back = fill(buy_book.bid_levels, take, self.buy.instrument, quote.base)
-        cover = fill(sell_book.ask_levels, take, self.sell.instrument, quote.base)
+        back = self.buy.reading.sold(buy_book, take, quote.base)
+        cover = self.sell.reading.bought(sell_book, take, quote.base)
         out = (cover.price * scales.sell - back.price * scales.buy) / (quote.buy_price * scales.buy) * 1e4
         fees_bps = self.fees_bps * (2 if self.locked else 1)  # in and out is four fills, whatever is held
-        return Bailout(out, quote.in_bps - out - fees_bps)
+        return Bailout(out, quote.in_bps - out - fees_bps - quote.fx_bps)
 
     def executable(self, now: Ns) -> Executable | None:
         """What could be done now while each further unit still earns its fees; None where the route may not be believed."""
@@ -282,13 +299,14 @@ class Route:
         scales = self.scales(now)
         if buy_book is None or sell_book is None or scales.axis is Axis.RAW or self.fees_bps != self.fees_bps:
             return None
+        paid = 1.0 + self.fx_bps(scales) / 1e4
         for count in EXECUTABLE_LEVELS:
             found = execute(
-                buy_book.ask_levels(count),
-                sell_book.bid_levels(count),
+                self.buy.reading.asks(buy_book, count),
+                self.sell.reading.bids(sell_book, count),
                 self.buy.instrument,
                 self.sell.instrument,
-                buy_scale=scales.buy,
+                buy_scale=scales.buy * paid,
                 sell_scale=scales.sell,
                 buy_fee=self.buy_fee,
                 sell_fee=self.sell_fee,
@@ -300,7 +318,7 @@ class Route:
 
     def _data(self, leg: Market) -> tuple[int, Ns]:
         version = leg.book.version if leg.book is not None else -1
-        if self.buy.instrument.quote == self.sell.instrument.quote or leg.index_of.index is None:
+        if not self.crosses or leg.index_of.index is None:
             return version, 0
         return version, leg.index_of.index.recv_ns
 
@@ -317,10 +335,11 @@ class Route:
         self.last_refusal = (now, reason, self.touch_edge)
 
     def _quote(self, buy_price: float, sell_price: float, base: float, scales: Scales, carried: float) -> RouteQuote:
-        """The fresh edge pays all fees of the route, as the edge does: it is what the trade earns, in and out, if each leg only
-        comes back to its mark. One fee a leg would call fresh what cannot be closed at a profit."""
+        """The fresh edge pays all fees of the route and its conversion, as the edge does: it is what the trade earns, in and out,
+        if each leg only comes back to its mark. One fee a leg would call fresh what cannot be closed at a profit."""
         cost = buy_price * scales.buy
         in_bps = (sell_price * scales.sell - cost) / cost * 1e4
-        fees_bps = self.fees_bps
-        fresh_bps = (sell_price / (buy_price * carried) - 1.0) * 1e4 - fees_bps if carried == carried else nan
-        return RouteQuote(buy_price, sell_price, base, in_bps, fees_bps, in_bps - fees_bps, fresh_bps)
+        fees_bps, fx_bps = self.fees_bps, self.fx_bps(scales)
+        paid_bps = fees_bps + fx_bps
+        fresh_bps = (sell_price / (buy_price * carried) - 1.0) * 1e4 - paid_bps if carried == carried else nan
+        return RouteQuote(buy_price, sell_price, base, in_bps, fees_bps, in_bps - paid_bps, fresh_bps, fx_bps)

@@ -12,11 +12,15 @@ FeeBps = Annotated[float, Meta(ge=-100, le=1000)]
 
 
 class Fees(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[fees]`: whose fees. `taker_bps` overrides: `"BINANCE spot" = 7.5` or an instrument's id; negative is a rebate."""
+    """`[fees]`: whose fees. `taker_bps` overrides: `"BINANCE spot" = 7.5` or an instrument's id; negative is a rebate.
+
+    `conversion_bp` is what it costs to change one dollar into another and back: two fills at the lowest public tier's spot rate.
+    """
 
     tier: Literal["vip0", "none"] = "vip0"
     confirmed: bool = False
     taker_bps: Mapping[str, FeeBps] = field(default_factory=dict)
+    conversion_bp: Annotated[float, Meta(ge=0, le=1000)] = 20.0
 
 
 class Size(Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,8 +87,20 @@ class Tape(Struct, frozen=True, forbid_unknown_fields=True):
     min_usd: Annotated[float, Meta(ge=0)] = 100_000.0
 
 
-class AnalyticsSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything the engine is told."""
+class Alerts(Struct, frozen=True, forbid_unknown_fields=True):
+    """`[alerts]`: thresholds of rules that ship, where they are not those of another table."""
+
+    depeg_bp: Annotated[float, Meta(gt=0, le=5_000)] = 20.0
+
+
+Usd = Annotated[float, Meta(ge=0.5, le=2)]
+"""US dollars for one stablecoin."""
+Fx = Literal["implied"] | Mapping[Literal["USDT", "USDC"], Usd]
+"""Rates by which prices in different dollars are compared: of the venues' indices, some of them fixed by the user."""
+
+
+class Tables(Struct, frozen=True, forbid_unknown_fields=True):
+    """The tables of the configuration that are the engine's."""
 
     fees: Fees = Fees()
     size: Size = Size()
@@ -94,3 +110,15 @@ class AnalyticsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     obi: Imbalance = Imbalance()
     premium: Premium = Premium()
     tape: Tape = Tape()
+
+
+class AnalyticsSettings(Tables, frozen=True, forbid_unknown_fields=True):
+    """Everything the engine is told."""
+
+    fx: Fx = "implied"
+    """`fx` of `[venues]`."""
+
+    @property
+    def fixed_usd(self) -> Mapping[str, float]:
+        """US dollars for one coin, where the user has fixed it."""
+        return {} if self.fx == "implied" else {str(coin): usd for coin, usd in self.fx.items()}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from analytics.alert import Alert
+from analytics.fx import FxRate
 from analytics.ladder import AxisView, LadderQuery
 from analytics.tracker import Episode
 from feeds.model import Aggressor, Instrument, InstrumentId, Ns
@@ -147,6 +148,10 @@ class RouteDetail(Struct, frozen=True, kw_only=True):
     fills: int
     """Fills of each leg that these are."""
     out_bps: float | None
+    fx_bps: float | None = None
+    """What a conversion takes: its cost, and twice the uncertainty of its rates; None where nothing is converted."""
+    rates: tuple[FxRate, ...] = ()
+    """By which it is converted."""
     nearest_bps: float | None
     """The best edge that passed every guard so far."""
     nearest_ns: Ns
@@ -155,8 +160,9 @@ class RouteDetail(Struct, frozen=True, kw_only=True):
 
 
 class RouteView(Struct, frozen=True, kw_only=True):
-    """A route at size. `edge_bps` is `in - fees`: what opens an episode, and, while neither funding nor borrowing is counted, the
-    exit cost at which the trade breaks even (desk 6.1); `bailout_bps` is what going in and out now leaves.
+    """A route at size. `edge_bps` is `in - fees`, less what a conversion takes: what opens an episode, and, while neither funding
+    nor borrowing is counted, the exit cost at which the trade breaks even (desk 6.1); `bailout_bps` is what going in and out now
+    leaves.
     """
 
     route: str
@@ -204,6 +210,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     axes: tuple[AxisView, ...]
     tape: tuple[Print, ...]
     """Newest first."""
+    fx: tuple[FxRate, ...] = ()
+    """What each stablecoin is worth, to convert by; `usd` is nan where nothing may be converted."""
 
 
 def known(value: float) -> float | None:

@@ -21,7 +21,8 @@ PROBES_MS = (50, 100, 250, 500, 1_000)
 class RouteQuote(Struct, frozen=True, gc=False):
     """A route at one instant: average prices at size, the size in base units, `in` and edge in bp, and what both fees cost.
 
-    `fresh_bps` is the fresh edge, after the same fees as the edge; nan where there is none, which gates nothing.
+    `fresh_bps` is the fresh edge, after the same fees as the edge; nan where there is none, which gates nothing. `fx_bps` is what
+    a conversion between the legs' quotes takes from both: its cost, and twice the uncertainty of its rate; 0 without one.
     """
 
     buy_price: float
@@ -31,6 +32,7 @@ class RouteQuote(Struct, frozen=True, gc=False):
     fees_bps: float
     edge_bps: float
     fresh_bps: float = nan
+    fx_bps: float = 0.0
 
     @property
     def gate_bps(self) -> float:

@@ -10,9 +10,10 @@ from analytics.batch import Column
 from analytics.book_metrics import microprice, quote_within
 from analytics.fees import CROSSINGS_LOCKED, CROSSINGS_UNWOUND
 from analytics.fitness import LegGuard, leg_refusal
+from analytics.fx import FxRate
 from analytics.ladder import make_axes
 from analytics.market import DEPTH_BPS, Market
-from analytics.routes import Axis, Bailout, Route
+from analytics.routes import Axis, Bailout, Route, Scales
 from analytics.settings import AnalyticsSettings
 from analytics.snapshot import (
     BookView,
@@ -46,6 +47,7 @@ def make_snapshot(
     tape: tuple[Print, ...],
     settings: AnalyticsSettings,
     leg_guards: Sequence[tuple[str, LegGuard]],
+    fx: tuple[FxRate, ...],
 ) -> Snapshot:
     """`now` is the last boundary; `tape` what the view is to see of it; `leg_guards` are those that routes ask."""
     markets = list(markets)
@@ -69,6 +71,7 @@ def make_snapshot(
         alerts=tuple(alerts),
         axes=make_axes(view.ladder, markets, now) if view.ladder is not None else (),
         tape=tape,
+        fx=fx,
     )
 
 
@@ -197,12 +200,13 @@ def _route(route: Route, now: Ns, view: View) -> RouteView:
         binding=doable.binding if doable is not None else None,
         refused=judged if isinstance(judged, str) else route.unsplit(now),
         episode=route.tracker.episode(),
-        detail=_detail(route, quote, way_out) if view.details else None,
+        detail=_detail(route, quote, way_out, route.scales(now)) if view.details else None,
     )
 
 
-def _detail(route: Route, quote: RouteQuote | None, way_out: Bailout | None) -> RouteDetail:
+def _detail(route: Route, quote: RouteQuote | None, way_out: Bailout | None, scales: Scales) -> RouteDetail:
     nearest = route.nearest
+    converted = scales.axis is Axis.CONVERTED
     return RouteDetail(
         buy_price=quote.buy_price if quote is not None else None,
         sell_price=quote.sell_price if quote is not None else None,
@@ -210,6 +214,8 @@ def _detail(route: Route, quote: RouteQuote | None, way_out: Bailout | None) -> 
         sell_fee_bps=known(route.sell_fee * 1e4),
         fills=CROSSINGS_LOCKED if route.locked else CROSSINGS_UNWOUND,
         out_bps=known(way_out.out_bps) if way_out is not None else None,
+        fx_bps=route.fx_bps(scales) if converted else None,
+        rates=tuple(leg.fx for leg in (route.buy, route.sell) if leg.fx.source is not None) if converted else (),
         nearest_bps=nearest.edge_bps if nearest is not None else None,
         nearest_ns=route.nearest_ns,
         refusals=tuple(sorted(route.refusals.items(), key=lambda each: (-each[1], each[0]))),

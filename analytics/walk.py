@@ -66,7 +66,7 @@ def take(levels: Levels, instrument: Instrument, base: float) -> Fill:
     return Fill(nan, filled, quote, False, worst)
 
 
-DEPTHS = (16, 256, 4_096)
+DEPTHS = (16, 64, 256, 4_096)
 """How many levels are read for a fill before it is given up: few at first, since a size rarely goes deep."""
 
 

@@ -20,3 +20,7 @@ class InputError(ArbtopError):
 
 class BadFrame(ArbtopError):  # noqa: N818 - the name says what arrived
     """A frame that a venue's session refuses. The driver quarantines and counts it."""
+
+
+class NoClock(BadFrame):
+    """Who answered is well, and tells no venue's time."""

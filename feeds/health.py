@@ -50,15 +50,20 @@ class Health(Struct, frozen=True):
 class Histogram:
     """Log-2 buckets with sixteen sub-buckets: relative error of a percentile at most 1/16, in constant memory."""
 
-    __slots__ = ("_counts", "count")
+    __slots__ = ("_counts", "_lowest", "count")
 
     def __init__(self) -> None:
         self._counts = [0] * (64 * SUB_BUCKETS)
+        self._lowest = 64 * SUB_BUCKETS
+        """The first bucket that holds anything: latencies begin hundreds of buckets in, and a percentile is asked for each second."""
         self.count = 0
 
     def add(self, value_ns: int) -> None:
         """Count one value; negatives count as 0."""
-        self._counts[_bucket(value_ns) if value_ns > 0 else 0] += 1
+        bucket = _bucket(value_ns) if value_ns > 0 else 0
+        self._counts[bucket] += 1
+        if bucket < self._lowest:
+            self._lowest = bucket
         self.count += 1
 
     def percentile(self, share: float) -> float:
@@ -67,7 +72,7 @@ class Histogram:
             return nan
         rank = share * self.count
         seen = 0
-        for bucket, count in enumerate(self._counts):
+        for bucket, count in enumerate(self._counts[self._lowest :], self._lowest):
             seen += count
             if seen >= rank and count:
                 return _middle(bucket)

@@ -18,6 +18,7 @@ from feeds.model import SECOND, Instrument, InstrumentId, Ns, Stream, VenueId
 from feeds.recording import ENDED, Answer, Closed, Opened, Record, UserAct
 from feeds.text import clean_text
 from feeds.venue import Action, Checkpoint, Drop, FetchError, Listener, NoListener, Plan, Session, Venue
+from feeds.venues import tardis
 
 QUARANTINE_KEPT = 50
 BAD_PER_MINUTE = 5
@@ -144,7 +145,8 @@ class Hub:
             self.close(conn, "reopened", now)
         coming = any(stream in self._speaks for stream in plan.streams)
         heard = (NoListener(), HealthBoard()) if coming else (self.listener, self.health)
-        connection = Connection(conn, plan, self.venues[plan.venue].session(plan, self.instruments, *heard), self.perform)
+        begin = tardis.session if tardis.spoken_at(plan.url) else self.venues[plan.venue].session
+        connection = Connection(conn, plan, begin(plan, self.instruments, *heard), self.perform)
         self.connections[conn] = connection
         if coming:
             self._coming[conn] = connection

@@ -89,6 +89,10 @@ class Live:
         """Errors of our own that ended a task, which was begun again."""
         self.trouble: dict[tuple[VenueId, str], str] = {}
         """(venue, market) → why its instruments could not be listed, while that is so."""
+        self.shut: Mapping[tuple[VenueId, str], str] = {
+            (name, market): why for name, own in markets.items() for market in own if (why := venues[name].closed(market))
+        }
+        """(venue, market) → why it is closed for good. It is in `trouble` too, and nothing of it is asked or opened."""
         self.make_breaker: Callable[[], CircuitBreaker] = CircuitBreaker
         """Of a request pool."""
         self._choose = choose
@@ -306,7 +310,14 @@ class Live:
             self.take(ANSWER, conn, Answer(fetch.key, fetch.path, answer.status, text))
 
     async def ask(self, venue: VenueId, market: str, fetch: Fetch) -> RestAnswer:
-        """One REST request in its turn; never raises for what a network can do. Within `requests` only."""
+        """One REST request in its turn; never raises for what a network can do. Within `requests` only.
+
+        A closed market is not asked: why it is closed is the answer.
+        """
+        why = self.venues[venue].closed(market)
+        if why:
+            now = self.clock.stamp()
+            return RestAnswer(0, b"", now, now, why)
         terms = self.venues[venue].terms(market)
         return await self._pool(terms).fetch(fetch, terms.rest)
 
@@ -326,6 +337,9 @@ class Live:
 
     async def _follow(self, venue: Venue, market: str) -> None:
         """List a market's instruments, watch the chosen ones, and look again each hour."""
+        if (venue.id, market) in self.shut:
+            self._no_list(venue, market, self.shut[venue.id, market])
+            return
         failures = 0
         while True:
             try:
@@ -399,6 +413,7 @@ class Live:
         wanted = [
             stream
             for instrument in instruments
+            if not venue.closed(instrument.market)
             for channel in venue.channels(instrument)
             if (stream := Stream(instrument.id, channel)) not in self._streams
         ]

@@ -166,6 +166,16 @@ class Index(Struct, frozen=True, gc=False, tag=True):
     venue_ns: Ns
 
 
+class PairIndex(Struct, frozen=True, gc=False):
+    """A venue's index of a pair of currencies, whether or not anything that is watched is measured by it: quote units per base."""
+
+    venue: VenueId
+    base: str
+    quote: str
+    price: float
+    venue_ns: Ns
+
+
 class Funding(Struct, frozen=True, gc=False, tag=True):
     """`rate` is a fraction per interval, positive when longs pay; `next_ns` 0 and `interval_s` 0 mean the venue did not say."""
 

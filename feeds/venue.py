@@ -10,7 +10,20 @@ from typing import ClassVar, Final, Protocol, TypeAlias
 from msgspec import Struct
 
 from feeds.health import Health, HealthBoard
-from feeds.model import Channel, Instrument, InstrumentId, Instruments, LinkState, Metric, Ns, Status, Stream, Trade, VenueId
+from feeds.model import (
+    Channel,
+    Instrument,
+    InstrumentId,
+    Instruments,
+    LinkState,
+    Metric,
+    Ns,
+    PairIndex,
+    Status,
+    Stream,
+    Trade,
+    VenueId,
+)
 from feeds.orderbook import OrderBook
 
 
@@ -131,6 +144,9 @@ class Listener(Protocol):
     def on_book(self, book: OrderBook, now: Ns) -> None: ...
     def on_trade(self, instrument: Instrument, trade: Trade, now: Ns) -> None: ...
     def on_metric(self, instrument: Instrument, metric: Metric, now: Ns) -> None: ...
+    def on_pair_index(self, index: PairIndex, now: Ns) -> None:
+        """The index of a pair, of those that a venue is asked for besides what is watched: by them dollars are told apart."""
+
     def on_health(self, stream: Stream, health: Health, now: Ns) -> None:
         """Once a second."""
 
@@ -145,6 +161,7 @@ class NoListener:
     def on_book(self, book: OrderBook, now: Ns) -> None: ...
     def on_trade(self, instrument: Instrument, trade: Trade, now: Ns) -> None: ...
     def on_metric(self, instrument: Instrument, metric: Metric, now: Ns) -> None: ...
+    def on_pair_index(self, index: PairIndex, now: Ns) -> None: ...
     def on_health(self, stream: Stream, health: Health, now: Ns) -> None: ...
 
 
@@ -199,6 +216,9 @@ class Venue(Protocol):
     """Facts of one venue; stateless."""
 
     id: ClassVar[VenueId]
+
+    def closed(self, market: str) -> str:
+        """Why a market trades no more, so that it is neither asked nor connected to; empty where it does."""
 
     def catalogue(self) -> Sequence[Fetch]:
         """The requests whose answers list the instruments."""

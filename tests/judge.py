@@ -4,19 +4,20 @@ A touch is judged at each publish, all levels at every `WHOLE_EVERY`-th. What th
 since a judge that cannot judge proves nothing.
 """
 
-from collections import Counter
-from typing import Final, NamedTuple
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple, TypeVar
 
 from feeds.health import Health
-from feeds.model import BookState, Channel, Instrument, InstrumentId, LinkState, Metric, Ns, Status, Stream, Trade
+from feeds.model import MS, BookState, Channel, Instrument, InstrumentId, LinkState, Metric, Ns, PairIndex, Status, Stream, Trade
 from feeds.orderbook import OrderBook
-from feeds.simulator.market import World
+from feeds.simulator.kit import VenueServer
 from feeds.venue import Listener
 
 WHOLE_EVERY: Final = 16
 KEPT: Final = 20
-DEPTHS: Final = {"BINANCE": 400, "BYBIT": 200}
-"""Levels a side that are compared: what a snapshot or a subscription holds for certain."""
+CLOCKS: Final = 4
+"""Offsets of a venue's clock that are remembered: a book may hold what came under an earlier one."""
 
 
 class Turn(NamedTuple):
@@ -29,11 +30,12 @@ class Turn(NamedTuple):
 
 
 class Judge:
-    """Args: world: the truth; listener: who hears it all."""
+    """Args: servers: whose truth it is; listener: who hears it all."""
 
-    def __init__(self, world: World, listener: Listener) -> None:
-        self.world = world
+    def __init__(self, servers: Iterable[VenueServer], listener: Listener) -> None:
+        self.servers = {name: server for server in servers for name in server.names}
         self.listener = listener
+        self._clocks: dict[str, deque[Ns]] = {}
         self.published: Counter[InstrumentId] = Counter()
         """Books and touches that a reader could see, by instrument."""
         self.whole = 0
@@ -88,8 +90,20 @@ class Judge:
     def on_metric(self, instrument: Instrument, metric: Metric, now: Ns) -> None:
         self.listener.on_metric(instrument, metric, now)
 
+    def on_pair_index(self, index: PairIndex, now: Ns) -> None:
+        self.listener.on_pair_index(index, now)
+
     def on_health(self, stream: Stream, health: Health, now: Ns) -> None:
         self.listener.on_health(stream, health, now)
+
+    def server(self, instrument: Instrument) -> VenueServer:
+        return self.servers[f"{instrument.venue}.{instrument.market}"]
+
+    def depth(self, book: OrderBook) -> int:
+        """Levels a side that are compared: what a book of this kind holds for certain."""
+        depths = self.server(book.instrument).dialect.depths
+        held = max(len(book.bids.levels(depths[0] + 1)), len(book.asks.levels(depths[0] + 1)))
+        return depths[0] if held <= depths[0] else depths[-1]
 
     def synced(self, instrument: InstrumentId) -> bool:
         """Whether a reader may use the book, and its link carries data."""
@@ -128,25 +142,44 @@ class Judge:
             return
         self.published[instrument.id] += 1
         self._seen += 1
-        key = self.key(instrument)
         laid = book.touch_seq > book.seq
-        try:
-            touch = self.world.truth_touch(key, book.touch_seq if laid else book.seq)
-            if (book.bid, book.bid_size, book.ask, book.ask_size) != touch:
-                what = f"touch {(book.bid, book.bid_size, book.ask, book.ask_size)}, true {touch}"
-                self._accuse(instrument, f"{instrument.id} at {book.seq}/{book.touch_seq}: {what}")
-            elif not self._seen % WHOLE_EVERY:
-                self._judge_levels(book, key)
-        except KeyError:
+        touch = book.bid, book.bid_size, book.ask, book.ask_size
+        numbers = self.numbers(book, book.touch_seq if laid else book.seq)
+        server, key = self.server(instrument), self.key(instrument)
+        true = [each for number in numbers if (each := _known(server.truth_touch, key, number)) is not None]
+        if not true:
             self.unknown += 1
+        elif touch not in true:
+            what = f"touch {touch}, true {true[0]}"
+            self._accuse(instrument, f"{instrument.id} at {book.seq}/{book.touch_seq}: {what}")
+        elif not self._seen % WHOLE_EVERY:
+            self._judge_levels(book, server, key)
 
-    def _judge_levels(self, book: OrderBook, key: str) -> None:
+    def numbers(self, book: OrderBook, seq: int) -> Sequence[int]:
+        """What the venue may call the state that a book shows: by its clock as it is, or as it has lately been."""
+        server = self.server(book.instrument)
+        if not server.dialect.by_time:
+            return (seq,)
+        at_ms = seq if server.dialect.numbered else book.venue_ns // MS
+        clocks = self._clocks.setdefault(server.name, deque(maxlen=CLOCKS))
+        if server.clock_offset_ns not in clocks:
+            clocks.append(server.clock_offset_ns)
+        return [at_ms - offset // MS for offset in reversed(clocks)]
+
+    def _judge_levels(self, book: OrderBook, server: VenueServer, key: str) -> None:
+        depth = self.depth(book)
+        held = book.bids.levels(depth), book.asks.levels(depth)
+        numbers = self.numbers(book, book.seq)
+        true = [each for number in numbers if (each := _known(server.truth, key, number, depth)) is not None]
+        if not true:
+            self.unknown += 1
+            return
         self.whole += 1
-        depth = DEPTHS[book.instrument.venue]
-        true_bids, true_asks = self.world.truth(key, book.seq, depth)
-        for name, true, held in (("bids", true_bids, book.bids.levels(depth)), ("asks", true_asks, book.asks.levels(depth))):
-            if true != held:
-                first = next((pair for pair in zip(true, held, strict=False) if pair[0] != pair[1]), (len(true), len(held)))
+        if held in true:
+            return
+        for name, right, shown in zip(("bids", "asks"), true[0], held, strict=True):
+            if right != shown:
+                first = next((pair for pair in zip(right, shown, strict=False) if pair[0] != pair[1]), (len(right), len(shown)))
                 self._accuse(book.instrument, f"{book.instrument.id} at {book.seq}: {name} differ, true and held: {first}")
 
     def _accuse(self, instrument: Instrument, text: str) -> None:
@@ -154,3 +187,14 @@ class Judge:
         if len(self.wrong) < KEPT:
             under = self.under.get(instrument.id)
             self.wrong.append(f"{text} ({under})" if under else text)
+
+
+_Truth = TypeVar("_Truth")
+
+
+def _known(ask: Callable[..., _Truth], *what: object) -> _Truth | None:
+    """None for a state that the exchange knows no more, or never knew."""
+    try:
+        return ask(*what)
+    except KeyError:
+        return None

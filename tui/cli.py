@@ -16,7 +16,6 @@ import click
 
 from feeds.errors import ArbtopError, InputError
 from feeds.text import clean_text
-from tui.captures import Place, as_recording, imported
 from tui.cli_live import COMMANDS, look_options, need_terminal, open_live, run_options
 from tui.commandline import (
     DASH,
@@ -25,6 +24,7 @@ from tui.commandline import (
     Commands,
     Failure,
     Mistake,
+    Place,
     columns,
     error_line,
     figure,
@@ -38,7 +38,7 @@ from tui.commandline import (
 if TYPE_CHECKING:
     from analytics.alert import Alert
     from feeds.importers import ImportReport
-    from feeds.machine import Address
+    from feeds.machine.address import Address
     from tui.config import Config
     from tui.session import ReplayOptions
 
@@ -136,14 +136,14 @@ def replay(
     Lines of Tardis are played too: those in a file, or what a tardis-machine has, which is written
     tardis://HOST:PORT/?EXCHANGE=SYMBOL,SYMBOL&from=TIME&to=TIME.
     """
-    from analytics.alerts import DEFAULT_RULES
+    from tui.captures import as_recording
     from tui.config import load_config
-    from tui.rules import load_rules
+    from tui.rules import rules_of
     from tui.session import ReplayOptions, replay_headless
 
     config = load_config(ctx.obj)
     place = _recording(config, path) if isinstance(path, Path) else path
-    chosen = load_rules(rules) if rules is not None else DEFAULT_RULES
+    chosen = rules_of(config.alerts, rules)
     target = _export_target(config, export_file) if export_file is not None else None
     if not headless:
         _refuse_to_draw(as_json, export_file)
@@ -207,6 +207,7 @@ def import_(
     PATH is a file or a directory of files: hftbacktest's collector, cryptofeed's captures, lines of Tardis; or what a
     tardis-machine has, which is written tardis://HOST:PORT/?EXCHANGE=SYMBOL,SYMBOL&from=TIME&to=TIME. Several are merged by time.
     """
+    from tui.captures import imported
     from tui.config import load_config
 
     config = load_config(config_file)

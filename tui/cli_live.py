@@ -92,14 +92,13 @@ def live_options(
     config: "Config", demo: "Demo | None", state: Path | None, rules: Path | None, record: Path | None
 ) -> "LiveOptions":
     """A run as the arguments say."""
-    from analytics.alerts import DEFAULT_RULES
     from tui.headless import LiveOptions
-    from tui.rules import load_rules
+    from tui.rules import rules_of
 
     return LiveOptions(
         config=config,
         demo=demo,
-        rules=load_rules(rules) if rules is not None else DEFAULT_RULES,
+        rules=rules_of(config.alerts, rules),
         state=state,
         record=record,
     )

@@ -58,6 +58,21 @@ class Commands(click.Group):
             raise click.exceptions.Exit(INTERRUPTED) from None
 
 
+class Place(click.Path):
+    """A path, or the address of what a tardis-machine has."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, readable=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A `Path` or a `feeds.machine.address.Address`. Raises InputError for an address that is none."""
+        if not isinstance(value, str) or not value.startswith("tardis://"):
+            return super().convert(value, param, ctx)
+        from feeds.machine.address import Address
+
+        return Address.of(value)
+
+
 path_type = click.Path(path_type=Path, readable=False)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 state_option = click.option("--state", type=path_type, metavar="DIR", help="The state directory, in place of [paths] state.")

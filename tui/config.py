@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import fields
 
 from analytics.fees import FeeSchedule
-from analytics.settings import AnalyticsSettings
+from analytics.settings import Alerts, AnalyticsSettings, Tables
 from feeds.errors import InputError
 from feeds.text import clean_text
 from tui.journal import sync_directory, sync_file, write_whole
@@ -27,18 +27,20 @@ WIDTH: Final = 100
 """Characters of a comment line in the written file, after its `# `."""
 
 
-class Config(AnalyticsSettings, frozen=True, forbid_unknown_fields=True):
+class Config(Tables, frozen=True, forbid_unknown_fields=True):
     """Everything a user may set."""
 
     venues: Venues = Venues()
     watch: Watch = Watch()
+    alerts: Alerts = Alerts()
     ui: Ui = Ui()
     paths: Paths = Paths()
 
     @property
     def analytics(self) -> AnalyticsSettings:
-        """The tables that the engine is told."""
-        return AnalyticsSettings(*(getattr(self, name) for name in AnalyticsSettings.__struct_fields__))
+        """What the engine is told: its tables, and one key of another."""
+        tables = {name: getattr(self, name) for name in Tables.__struct_fields__}
+        return AnalyticsSettings(**tables, fx=self.venues.fx)
 
 
 NOTES: Final[Mapping[str, str]] = {
@@ -46,6 +48,7 @@ NOTES: Final[Mapping[str, str]] = {
     "fees.tier": "vip0: the lowest public tier; none: no fees at all",
     "fees.confirmed": "true once you have checked the rates; until then they are shown as unconfirmed",
     "fees.taker_bps": 'your own taker rates in bp, by venue, kind and contract, or by instrument: { "BINANCE spot" = 7.5 }',
+    "fees.conversion_bp": "bp that it costs to change one dollar (USD, USDT, USDC) into another and back, on routes that need it",
     "size": "What one leg of a route is worth.",
     "size.default": "USD a leg; 0 judges routes at the touch, whatever it holds",
     "guards": "When a leg, or a pair of legs, may be believed.",
@@ -76,7 +79,9 @@ NOTES: Final[Mapping[str, str]] = {
     "tape.min_usd": "USD from which a print is shown; block trades too",
     "venues": "The venues of a live run, and how they are reached.",
     "venues.live": "venues that are opened",
+    "venues.fx": "dollars for a USDT and a USDC: by the indices of OKX and Deribit, or fixed by you: { USDT = 0.9997 }",
     "venues.endpoints": 'other addresses: { "BINANCE usdm rest" = "https://...", "BYBIT spot websocket" = "wss://..." }',
+    "venues.tardis": "a tardis-machine in place of all venues: tardis://localhost:8000/ws-stream-normalized?deribit=BTC-PERPETUAL",
     "venues.proxy": "http:// address of a proxy for everything; empty for none",
     "venues.ca_file": "a PEM file of further certificates to trust, of a proxy that opens TLS; TLS is always verified",
     "watch": "What a live run watches on each venue.",
@@ -84,6 +89,8 @@ NOTES: Final[Mapping[str, str]] = {
     "watch.kinds": "spot, perpetuals settled in USDT or in coin, the next and the next but one dated future",
     "watch.quotes": "quotes of spot pairs and linear contracts",
     "watch.else_quotes": "the first of these that a market lists, where it has a coin in none of those",
+    "alerts": "Thresholds of alert rules that ship; everything else about rules is in a rule file.",
+    "alerts.depeg_bp": "bp that a USDT or USDC is worth more or less than a dollar; over at three quarters of it",
     "ui": "How the screens look.",
     "ui.home": "the screen that is shown first",
     "ui.theme": "a theme that ships (midnight, okabe, ansi), or the name of a file in the themes directory beside this one",

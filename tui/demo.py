@@ -16,6 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from feeds.errors import DECODE_ERRORS, ArbtopError
+from feeds.machine.address import Address
+from feeds.machine.venue import machine_venues
 from feeds.model import VenueId
 from feeds.text import clean_text
 from feeds.venue import Venue
@@ -42,7 +44,7 @@ class Announced(Struct, frozen=True):
 
 @contextmanager
 def run_venues(venues: Venues, demo: Demo | None) -> Iterator[Mapping[VenueId, Venue]]:
-    """The venues of a run: those the user wants live, or all that the simulator plays.
+    """The venues of a run: those the user wants live, those that a tardis-machine has, or all that the simulator plays.
 
     Raises:
         ArbtopError: an address that is not allowed, a simulator that does not start.
@@ -50,6 +52,8 @@ def run_venues(venues: Venues, demo: Demo | None) -> Iterator[Mapping[VenueId, V
     if demo is not None:
         with demo_venues(demo) as played:
             yield played
+    elif venues.tardis:
+        yield machine_venues(Address.of(venues.tardis))
     else:
         known = make_venues(venues.places())
         yield {name: known[name] for name in map(str.upper, venues.live)}

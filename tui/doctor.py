@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, TypeVar
 from msgspec import Struct
 
 from feeds.breaker import CircuitBreaker
-from feeds.errors import DECODE_ERRORS, ArbtopError, BadFrame
+from feeds.errors import DECODE_ERRORS, ArbtopError, BadFrame, NoClock
 from feeds.health import HealthBoard
 from feeds.live import Live
 from feeds.model import MS, SECOND, Instrument, Stream
@@ -246,6 +246,8 @@ async def _clock(live: Live, venue: Venue, market: str, name: str) -> Finding:
         return _trouble(f"{name} REST", f"{host}: {body.reason}")
     try:
         server_ns = venue.server_ns(body)
+    except NoClock as error:
+        return Finding(f"{name} REST", "ok", f"{host}: it is well; {error}")
     except (*DECODE_ERRORS, BadFrame) as error:
         return _trouble(f"{name} REST", f"{host}: {error}")
     trip_ms = (answer.received_ns - answer.sent_ns) / MS

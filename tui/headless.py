@@ -125,11 +125,13 @@ def alert_line(event: AlertEvent) -> bytes:
 
 
 def figure_lines(run: LiveRun) -> Iterator[bytes]:
-    """Every market, and the routes closest to money, as they stand: one JSON object a line; what is not known is null."""
+    """What stablecoins are worth, every market, and the routes closest to money: one JSON object a line; null is not known."""
     engine = run.engine
     near = engine.nearest_routes(ROUTES_SHOWN)
     snapshot = engine.snapshot(View(routes=near or None, pairs=()))
     at = utc_text(snapshot.now_ns)
+    for rate in snapshot.fx if at is not None else ():  # before the first boundary there is nothing to say of it
+        yield _line("fx", {"at": at, **structs.asdict(rate)})
     for market in snapshot.markets:
         known = structs.asdict(market)
         for left_out in ("facts", "mark_index_history", "premium_history", "histories"):

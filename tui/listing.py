@@ -47,7 +47,6 @@ class Row(Struct, frozen=True, kw_only=True):
 
 def row_of(instrument: Instrument) -> Row:
     """How an instrument is listed."""
-    inverse = instrument.contract is Contract.INVERSE
     expiry = datetime.fromtimestamp(instrument.expiry_ns // SECOND, UTC) if instrument.expiry_ns else None
     return Row(
         instrument=instrument.id,
@@ -57,11 +56,18 @@ def row_of(instrument: Instrument) -> Row:
         contract=str(instrument.contract),
         tick=instrument.tick,
         lot=instrument.lot,
-        unit=f"{instrument.contract_size:g} {instrument.quote if inverse else instrument.base}",
+        unit=_unit(instrument),
         funding_h=instrument.funding_interval_s / 3600 or None,
         expiry_utc=f"{expiry:%Y-%m-%dT%H:%MZ}" if expiry is not None else None,
         fees_taker_bps=instrument.fees.taker * 1e4 if instrument.fees is not None else None,
     )
+
+
+def _unit(instrument: Instrument) -> str:
+    """What one unit of size is."""
+    if instrument.contract is Contract.QUANTO:
+        return f"{instrument.contract_size:g} {instrument.settle} a {instrument.quote} of price"
+    return f"{instrument.contract_size:g} {instrument.quote if instrument.contract is Contract.INVERSE else instrument.base}"
 
 
 async def list_instruments(config: Config, demo: Demo | None, every: bool) -> tuple[list[Row], list[str]]:

@@ -165,7 +165,7 @@ class LiveRun:
         self.live.stop()
 
     async def _chores(self) -> None:
-        every = {(name, market) for name, markets in self.live.markets.items() for market in markets}
+        every = {(name, market) for name, markets in self.live.markets.items() for market in markets} - self.live.shut.keys()
         waiting = bool(self.alerts)
         while True:
             await asyncio.sleep(CHORES_S)

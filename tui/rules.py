@@ -10,11 +10,18 @@ from pathlib import Path
 
 from msgspec.structs import asdict
 
-from analytics.alerts import DEFAULT_RULES, Rule
+from analytics.alerts import DEFAULT_RULES, Rule, shipped_rules
+from analytics.settings import Alerts
 from feeds.text import clean_text
 from tui.toml import make, read_toml
 
 TABLE = "rule"
+
+
+def rules_of(alerts: Alerts, path: Path | None) -> tuple[Rule, ...]:
+    """Those of a run: the rules that ship, at the configuration's thresholds, as a file has them. Raises like `load_rules`."""
+    shipped = shipped_rules(alerts.depeg_bp)
+    return shipped if path is None else load_rules(path, shipped)
 
 
 def load_rules(path: Path, defaults: Sequence[Rule] = DEFAULT_RULES) -> tuple[Rule, ...]:

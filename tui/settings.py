@@ -10,7 +10,10 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct, field
 from platformdirs import user_config_path, user_data_path, user_state_path
 
+from analytics.settings import Fx
 from feeds.errors import InputError
+from feeds.machine.address import Address
+from feeds.venues.tardis import STREAM_PATH
 
 APP: Final = "arbtop"
 
@@ -53,7 +56,10 @@ class Paths(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Venues(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[venues]`: which are live, and how they are reached. Nothing here is secret: public data needs no key."""
+    """`[venues]`: which are live, and how they are reached. Nothing here is secret: public data needs no key.
+
+    `tardis`: a tardis-machine's live address, whose exchanges stand in for all venues.
+    """
 
     live: Annotated[tuple[Literal["binance", "bybit", "okx", "deribit", "bitmex"], ...], Meta(min_length=1)] = (
         "binance",
@@ -61,7 +67,9 @@ class Venues(Struct, frozen=True, forbid_unknown_fields=True):
         "okx",
         "deribit",
     )
+    fx: Fx = "implied"
     endpoints: Mapping[str, Annotated[str, Meta(min_length=1, max_length=300)]] = field(default_factory=dict)
+    tardis: Annotated[str, Meta(max_length=2000)] = ""
     proxy: Annotated[str, Meta(max_length=300)] = ""
     ca_file: Place = ""
 
@@ -78,6 +86,15 @@ class Venues(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         self.places()
+        if self.tardis:
+            try:
+                live = Address.of(self.tardis).route.live
+            except InputError as error:
+                raise ValueError(str(error)) from None
+            if not live:
+                raise ValueError(
+                    f"{self.tardis} has an end: live messages are at tardis://HOST:PORT{STREAM_PATH}?EXCHANGE=SYMBOLS"
+                )
         for url in (*self.endpoints.values(), *filter(None, [self.proxy])):
             if not url.isprintable() or "@" in url:
                 raise ValueError("an address may hold neither control characters nor a user and password")

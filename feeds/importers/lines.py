@@ -69,6 +69,11 @@ class Damage:
 
 def lines_of(path: Path, damage: Damage, progress: Callable[[int], object]) -> Iterator[tuple[int, bytes]]:
     """(line number, line) of every line that is not blank. `progress` is told the bytes of file read since the last call."""
+    return ((number, line) for number, line in all_lines_of(path, damage, progress) if line and not line.isspace())
+
+
+def all_lines_of(path: Path, damage: Damage, progress: Callable[[int], object]) -> Iterator[tuple[int, bytes]]:
+    """The same with blank lines, for a format in which they mean something."""
     number = 0
     carry = b""
     for text in _texts(path, damage, progress):
@@ -76,8 +81,7 @@ def lines_of(path: Path, damage: Damage, progress: Callable[[int], object]) -> I
         carry = lines.pop()
         for line in lines:
             number += 1
-            if line and not line.isspace():
-                yield number, line
+            yield number, line
         if len(carry) > LONGEST_LINE:
             damage.line(path, number + 1, f"it is longer than {LONGEST_LINE >> 20} MiB")
             return

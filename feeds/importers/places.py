@@ -5,6 +5,7 @@ Facts: protocols.md 1.1, 2.1, 3.1, 4.1, 5.1.
 
 import re
 from collections.abc import Iterator
+from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -27,6 +28,10 @@ PLACES: tuple[tuple[re.Pattern[str], VenueId, str], ...] = (
     (re.compile(r"\w+\.bitmex\.com"), "BITMEX", "public"),
 )
 """Host and path -> venue, market; the market is empty where the URL does not tell it."""
+
+
+RAW_SCHEME: Final = "tardis-raw"
+"""Of the URL of a connection whose messages Tardis kept as the venue sent them: `tardis-raw://bitmex/public`."""
 
 
 class _Params(Struct):
@@ -52,7 +57,7 @@ _subscription = msgspec.json.Decoder(_Subscription).decode
 def place_of(url: str) -> tuple[VenueId, str] | None:
     """(venue, market) of a websocket or REST URL; None for a host that is not known."""
     parts = urlsplit(url)
-    if parts.scheme == tardis.SCHEME:
+    if parts.scheme in (tardis.SCHEME, RAW_SCHEME):
         exchange = tardis.EXCHANGES.get(parts.hostname or "")
         return (exchange[0], parts.path.removeprefix("/")) if exchange is not None else None
     where = f"{parts.hostname or ''}{parts.path}"

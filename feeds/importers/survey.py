@@ -10,12 +10,12 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from feeds.errors import InputError
-from feeds.importers import cryptofeed, cryptofeed_raw, hftbacktest, tardis
+from feeds.importers import cryptofeed, cryptofeed_raw, hftbacktest, tardis, tardis_raw
 from feeds.importers.instruments import Known, from_answer, from_file, shipped
 from feeds.importers.lines import FRAME, REST, SENT, Damage, Item
 from feeds.importers.places import place_of, topics_in_url, topics_sent
 from feeds.model import Instrument, InstrumentId, Ns, Stream, VenueId
-from feeds.recognise import ARBTOP, CRYPTOFEED, CRYPTOFEED_RAW, HFTBACKTEST, TARDIS, Format, format_of
+from feeds.recognise import ARBTOP, CRYPTOFEED, CRYPTOFEED_RAW, HFTBACKTEST, TARDIS, TARDIS_RAW, Format, format_of
 from feeds.recording.damage import DAY_NS
 from feeds.recording.format import NO_CONN, Answer, Opened
 from feeds.text import clean_text
@@ -28,6 +28,7 @@ FORMATS: Mapping[Format, _Items] = {
     CRYPTOFEED_RAW: cryptofeed_raw.items,
     CRYPTOFEED: cryptofeed.items,
     TARDIS: tardis.items,
+    TARDIS_RAW: tardis_raw.items,
 }
 SHOWN = 8
 """How many names a note lists."""

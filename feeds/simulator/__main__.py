@@ -15,7 +15,7 @@ from feeds.simulator.faults import Schedule, play
 
 async def serve(seed: int, faults: bool) -> None:
     """Run until stdin closes or a signal asks for the end. Raises what ended the market's time."""
-    exchange = await run.start(seed)
+    exchange = await run.start(seed, venues=tuple(run.SERVERS))
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -27,7 +27,7 @@ async def serve(seed: int, faults: bool) -> None:
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     running = [asyncio.create_task(_until_closed(reader)), asyncio.create_task(_set(ended))]
     if faults:
-        running.append(asyncio.create_task(play(Schedule(seed, tuple(exchange.servers)), exchange.servers, _tell)))
+        running.append(asyncio.create_task(play(Schedule(seed, exchange.servers), exchange.servers, _tell)))
     if exchange.pump is not None:
         running.append(exchange.pump)
     over, going = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)

@@ -13,6 +13,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from feeds.model import MS, SECOND, Ns
+from feeds.simulator.binance_dialect import BinanceDialect
 from feeds.simulator.binance_rest import BinanceRest
 from feeds.simulator.kit import PING, Connection, VenueServer, WeightPool
 from feeds.simulator.listings import Listing
@@ -78,6 +79,7 @@ class BinanceServer(VenueServer):
         self.market = market
         self.rules = RULES[market]
         self.name = f"BINANCE.{market}"
+        self.dialect = BinanceDialect(market)
         self.controls_per_s = self.rules.controls_per_s
         self.pool = pool or WeightPool(self.rules.weight_a_minute)
         self.listings = {

@@ -17,6 +17,7 @@ from uuid import UUID
 from aiohttp import web
 
 from feeds.model import SECOND, Ns
+from feeds.simulator.bybit_dialect import BybitDialect
 from feeds.simulator.bybit_rest import BybitRest, plain
 from feeds.simulator.kit import Connection, VenueServer
 from feeds.simulator.listings import Listing
@@ -231,6 +232,7 @@ class BybitServer(VenueServer):
     """All three categories of Bybit."""
 
     name = "BYBIT"
+    dialect = BybitDialect()
 
     def __init__(self, world: World, *, page: int = 3, idle_ns: Ns = IDLE_NS) -> None:
         """`page`: rows that a page of linear instruments holds at most, so few that its cursor matters; `idle_ns`: how long a
@@ -364,11 +366,11 @@ class BybitServer(VenueServer):
                 else:
                     feed.closes.clear()
 
-    def restart(self, category: str, native: str) -> int:
+    def restart(self, market: str, native: str) -> int:
         """The service of an instrument's books starts over: `u` is 1, in a snapshot in mid-stream. Tells how many were sent."""
         sent = 0
         for feed in self._feeds.values():
-            if isinstance(feed, _BookFeed) and (feed.listing.market, feed.listing.native) == (category, native):
+            if isinstance(feed, _BookFeed) and (feed.listing.market, feed.listing.native) == (market, native):
                 text = feed.restart(self.world.now_ns)
                 for connection in self.connections:
                     if connection.topics.get(feed.topic) is feed:

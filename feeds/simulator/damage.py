@@ -1,29 +1,24 @@
 """What can be wrong with one message: pure functions from a message to what is sent in its place. No socket, no clock.
 
 A damage is told a message and a source of chance, and answers with the frames to send instead, or None where this message gives
-it nothing to work on (no level to spoil, no time to shift): whoever uses it then waits for the next. It knows the shape that all
-books share, pairs of lists of [price, size], and the names of their counters and times; nothing else of any venue.
+it nothing to work on (no level to spoil, no time to shift): whoever uses it then waits for the next. Shapes and names are those
+of the venue's dialect; nothing here knows a venue.
 """
 
 import json
 import math
-import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from random import Random
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-Json: TypeAlias = dict[str, Any]
+from feeds.simulator.dialect import Dialect, Json, Level
 
 TEXT, BINARY = 0x1, 0x2
 FINAL, COMPRESSED = 0x80, 0x40
 DEFLATE_TAIL = b"\x00\x00\xff\xff"
 
-SIDES: Sequence[tuple[str, str]] = (("b", "a"), ("bids", "asks"))
-"""How venues name the two sides of a book."""
-TIMES = frozenset({"ts", "cts", "E", "T", "timestamp"})
-"""Fields that hold a venue time in ms."""
 US_PER_MS = 1_000
 NESTED = 5_000
 HUGE_BYTES = 20 << 20
@@ -49,6 +44,7 @@ Frame: TypeAlias = str | Raw
 class Message(NamedTuple):
     """What was about to be sent. `before`: the same topic's messages that went out before it, oldest first."""
 
+    dialect: Dialect
     topic: str
     text: str
     before: Sequence[str] = ()
@@ -57,24 +53,7 @@ class Message(NamedTuple):
 Damage: TypeAlias = Callable[[Message, Random], Sequence[Frame] | None]
 
 
-def body(message: Json) -> Json:
-    """The part of a message that holds its data."""
-    data = message.get("data", message)
-    if isinstance(data, list):
-        data = data[0] if data else {}
-    return data if isinstance(data, dict) else message
-
-
-def sides(message: Json) -> tuple[list[list[str]], list[list[str]]] | None:
-    """Bids and asks of a book message, to be changed in place; None for anything else."""
-    data = body(message)
-    for bids, asks in SIDES:
-        if isinstance(data.get(bids), list) and isinstance(data.get(asks), list):
-            return data[bids], data[asks]
-    return None
-
-
-def write(message: Json) -> str:
+def write(message: Any) -> str:
     return json.dumps(message, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -86,9 +65,10 @@ def scaled(price: str, factor: float) -> str:
     return f"{max(round(exact / unit), 1) * unit:.{digits}f}"
 
 
-def _standing(levels: list[list[str]]) -> list[list[str]]:
-    """Levels that are set, not deleted."""
-    return [level for level in levels if float(level[1])]
+def _sides(message: Message) -> tuple[Json, tuple[list[Level], list[Level]]]:
+    """A message, parsed, and its bids and asks: none of a message that is not a book's."""
+    parsed = json.loads(message.text)
+    return parsed, message.dialect.sides(parsed) or ([], [])
 
 
 # Order: what a sequence rule must notice.
@@ -113,33 +93,29 @@ def overlapping(message: Message, rng: Random) -> Sequence[Frame] | None:
     """This message also covers the one before it, as a venue that batches anew would send it. Only where ids are ranges."""
     if not message.before:
         return None
-    now, then = json.loads(message.text), json.loads(message.before[-1])
-    new, old = body(now), body(then)
-    if "U" not in new or "U" not in old:
-        return None
-    new["U"] = old["U"]
-    if "pu" in old:
-        new["pu"] = old["pu"]
-    for bids, asks in SIDES:
-        for side in (bids, asks):
-            if side in new and side in old:
-                levels = dict(map(tuple, old[side])) | dict(map(tuple, new[side]))
-                new[side] = [list(level) for level in levels.items()]
-    return (write(now),)
+    made = message.dialect.merged(json.loads(message.text), json.loads(message.before[-1]))
+    return None if made is None else (write(made),)
+
+
+def unknown_id(message: Message, rng: Random) -> Sequence[Frame] | None:
+    """A change of a level that nobody has heard of."""
+    parsed = json.loads(message.text)
+    return (write(parsed),) if message.dialect.estrange(parsed) else None
 
 
 # Numbers and levels.
 
 
-def number(literal: str, at: int) -> Damage:
-    """A level whose price (`at` 0) or size (1) is written as `literal`, in quotes or bare as the literal says."""
+def number(literal: str, at: Literal["price", "size"]) -> Damage:
+    """A level whose price or size is written as `literal`, in quotes or bare as the literal says."""
 
     def damage(message: Message, rng: Random) -> Sequence[Frame] | None:
-        parsed = json.loads(message.text)
-        levels = [level for side in sides(parsed) or () for level in side]
+        parsed, sides = _sides(message)
+        levels = [level for side in sides for level in side]
         if not levels:
             return None
-        rng.choice(levels)[at] = _MARK
+        dialect = message.dialect
+        rng.choice(levels)[dialect.price_at if at == "price" else dialect.size_at] = _MARK
         return (write(parsed).replace(f'"{_MARK}"', literal),)
 
     return damage
@@ -152,24 +128,26 @@ def one_of(*damages: Damage) -> Damage:
 
 def crossed(message: Message, rng: Random) -> Sequence[Frame] | None:
     """A bid far above an ask."""
-    parsed = json.loads(message.text)
-    bids, asks = sides(parsed) or ([], [])
-    standing = _standing(asks)
+    dialect = message.dialect
+    parsed, (_, asks) = _sides(message)
+    standing = dialect.standing(parsed, asks)
     if not standing:
         return None
-    bids.append([scaled(max(standing, key=lambda level: float(level[0]))[0], FAR), standing[0][1]])
-    return (write(parsed),)
+    highest = max((level[dialect.price_at] for level in standing), key=float)
+    made = dialect.with_bid(parsed, scaled(str(highest), FAR), str(standing[0][dialect.size_at]))
+    return tuple(map(write, made))
 
 
 def beyond_depth(message: Message, rng: Random) -> Sequence[Frame] | None:
     """Five bids below the window a depth-limited book covers."""
-    parsed = json.loads(message.text)
-    bids, _ = sides(parsed) or ([], [])
-    standing = _standing(bids)
+    dialect = message.dialect
+    parsed, (bids, _) = _sides(message)
+    standing = dialect.standing(parsed, bids)
     if not standing:
         return None
-    price, size = standing[-1]
-    bids.extend([scaled(price, DEEP - 0.01 * step), size] for step in range(5))
+    price, size = str(standing[-1][dialect.price_at]), str(standing[-1][dialect.size_at])
+    for step in range(5):
+        dialect.with_bid(parsed, scaled(price, DEEP - 0.01 * step), size)
     return (write(parsed),)
 
 
@@ -177,36 +155,37 @@ def tenfold(side: int) -> Damage:
     """Every price of bids (0) or asks (1) ten times as high: a decimal point in the wrong place."""
 
     def damage(message: Message, rng: Random) -> Sequence[Frame] | None:
-        parsed = json.loads(message.text)
-        found = sides(parsed)
-        if found is None or not _standing(found[side]):
-            return None
-        for level in _standing(found[side]):
-            level[0] = str(Decimal(level[0]) * 10)
-        return (write(parsed),)
+        dialect = message.dialect
+        parsed, sides = _sides(message)
+        standing = dialect.standing(parsed, sides[side])
+        for level in standing:
+            dialect.put(level, dialect.price_at, str(Decimal(str(level[dialect.price_at])) * 10))
+        return (write(parsed),) if standing else None
 
     return damage
 
 
 def wrong_size(message: Message, rng: Random) -> Sequence[Frame] | None:
     """One level's size three times as large: plausible, and nothing else is wrong."""
-    parsed = json.loads(message.text)
-    levels = [level for side in sides(parsed) or () for level in _standing(side)]
+    dialect = message.dialect
+    parsed, sides = _sides(message)
+    levels = [level for side in sides for level in dialect.standing(parsed, side)]
     if not levels:
         return None
     level = rng.choice(levels)
-    level[1] = f"{float(level[1]) * 3:.{len(level[1].partition('.')[2])}f}"
+    size = str(level[dialect.size_at])
+    dialect.put(level, dialect.size_at, f"{float(size) * 3:.{len(size.partition('.')[2])}f}")
     return (write(parsed),)
 
 
 def level_lost(message: Message, rng: Random) -> Sequence[Frame] | None:
     """One level of a message is missing, and its ids are whole."""
-    parsed = json.loads(message.text)
-    choices = [side for side in sides(parsed) or () if side]
+    parsed, sides = _sides(message)
+    choices = [side for side in sides if side]
     if not choices:
         return None
     side = rng.choice(choices)
-    del side[rng.randrange(len(side))]
+    message.dialect.without(parsed, side[rng.randrange(len(side))])
     return (write(parsed),)
 
 
@@ -219,8 +198,8 @@ def torn(message: Message, rng: Random) -> Sequence[Frame]:
 
 def wrong_type(message: Message, rng: Random) -> Sequence[Frame] | None:
     parsed = json.loads(message.text)
-    data = body(parsed)
-    names = [name for name in ("b", "a", "bids", "asks", "u", "U", "seq") if name in data]
+    data = message.dialect.body(parsed)
+    names = [name for name in message.dialect.vital if name in data]
     if not names:
         return None
     data[rng.choice(names)] = rng.choice(({"a": 1}, True, "x", [["x", "y"]], [[[]]], -1.5))
@@ -229,7 +208,7 @@ def wrong_type(message: Message, rng: Random) -> Sequence[Frame] | None:
 
 def field_lost(message: Message, rng: Random) -> Sequence[Frame]:
     parsed = json.loads(message.text)
-    data = body(parsed)
+    data = message.dialect.body(parsed)
     holder = data if rng.random() < 0.7 else parsed
     del holder[rng.choice(list(holder))]
     return (write(parsed),)
@@ -238,7 +217,7 @@ def field_lost(message: Message, rng: Random) -> Sequence[Frame]:
 def more_fields(message: Message, rng: Random) -> Sequence[Frame]:
     parsed = json.loads(message.text)
     extra = {"zz": rng.randrange(1000), "newField": {"deep": [1, "two", None]}, "\u202eb": "x\x1b[31m", "": ""}
-    body(parsed).update(extra)
+    message.dialect.body(parsed).update(extra)
     parsed.update(extra)
     return (write(parsed),)
 
@@ -250,7 +229,8 @@ def empty(message: Message, rng: Random) -> Sequence[Frame]:
 def nested(message: Message, rng: Random) -> Sequence[Frame]:
     """Arrays within arrays, alone or where a side of a book should stand."""
     deep = "[" * NESTED + "]" * NESTED
-    inside = re.sub(r'"(b|bids)":\[', lambda found: f'"{found[1]}":[{deep},', message.text, count=1)
+    head = f'"{message.dialect.first_list}":['
+    inside = message.text.replace(head, f"{head}{deep},", 1)
     return (rng.choice((deep, inside)),)
 
 
@@ -284,38 +264,38 @@ def deflate_bomb(message: Message, rng: Random) -> Sequence[Frame]:
 # Times.
 
 
-def _times(shift: Callable[[int], int | str | None]) -> Damage:
+Shift: TypeAlias = Callable[[int], int | None]
+
+
+def _times(shift: Shift) -> Damage:
+    """Every time in a message; where `shift` gives None there is none any more."""
+
     def damage(message: Message, rng: Random) -> Sequence[Frame] | None:
         parsed = json.loads(message.text)
-        if not _retime(parsed, shift):
-            return None
-        return (write(parsed),)
+        return (write(parsed),) if _retime(message.dialect, parsed, shift) else None
 
     return damage
 
 
-def _retime(value: Any, shift: Callable[[int], int | str | None]) -> bool:
-    """Shift every time within; None removes it. Tells whether there was one."""
+def _retime(dialect: Dialect, value: Any, shift: Shift) -> bool:
+    """Shift every time within. Tells whether there was one."""
     found = False
     if isinstance(value, list):
         for item in value:
-            found |= _retime(item, shift)
+            found |= _retime(dialect, item, shift)
     elif isinstance(value, dict):
         for name in list(value):
-            at = value[name]
-            if name in TIMES and isinstance(at, int):
-                found = True
-                if (moved := shift(at)) is None:
-                    del value[name]
-                else:
-                    value[name] = moved
+            was = value[name]
+            at = dialect.ms_of(was) if name in dialect.times else None
+            if at is None:
+                found |= _retime(dialect, was, shift)
+                continue
+            found = True
+            if (moved := shift(at)) is None:
+                del value[name]
             else:
-                found |= _retime(at, shift)
+                value[name] = dialect.time_at(moved)
     return found
-
-
-def clock_off(by_ms: int) -> Damage:
-    return _times(lambda at: at + by_ms)
 
 
 in_microseconds: Damage = _times(lambda at: at * US_PER_MS)
@@ -323,26 +303,19 @@ without_time: Damage = _times(lambda at: None)
 time_zero: Damage = _times(lambda at: 0)
 
 
-IDEMPOTENT: Mapping[str, re.Pattern[str]] = {
-    "trade": re.compile(r"@(aggT|t)rade|publicTrade\."),
-    "touch": re.compile(r"@bookTicker|orderbook\.1\."),
-    "ticker": re.compile(r"@markPrice|@ticker|tickers\."),
-}
-"""Topics whose messages can be sent many times over without a change of meaning, trades with new ids apart."""
-_TRADE_ID = re.compile(r'"(?:i|t|a)":"?([0-9a-f-]+)"?')
-
-
 def burst(times: int) -> Damage:
     """The message and as many more that say the same, each trade as a trade of its own."""
 
     def damage(message: Message, rng: Random) -> Sequence[Frame] | None:
-        if not any(pattern.search(message.topic) for pattern in IDEMPOTENT.values()):
+        dialect = message.dialect
+        if not dialect.repeatable.search(message.topic):
             return None
+        trades = dialect.trades.search(message.topic) is not None
         more = []
         for _ in range(times - 1):
             text = message.text
-            if IDEMPOTENT["trade"].search(message.topic):
-                text = _TRADE_ID.sub(lambda found: found[0].replace(found[1], str(rng.randrange(10**17, 10**18))), text)
+            if trades:
+                text = dialect.trade_id.sub(lambda found: found[0].replace(found[1], str(rng.randrange(10**17, 10**18))), text)
             more.append(text)
         return (message.text, *more)
 

@@ -14,7 +14,7 @@ from typing import Literal
 from msgspec import Struct
 
 from feeds.simulator import damage
-from feeds.simulator.injection import ANY, BOOK, Act, Injection
+from feeds.simulator.injection import Act, Injection, all_topics, books
 from feeds.simulator.interference import (
     close,
     crossed_for_a_moment,
@@ -29,10 +29,10 @@ from feeds.simulator.interference import (
     spoil,
     swap,
     vanish,
+    withhold_snapshots,
 )
 from feeds.simulator.kit import Connection, VenueServer
 from feeds.simulator.outage import (
-    DEPTH_PATH,
     accept_then_close,
     announce_and_cut,
     answers,
@@ -50,13 +50,6 @@ from feeds.simulator.outage import (
     stale_snapshots,
 )
 
-FEATURES: Mapping[str, frozenset[str]] = {
-    "BINANCE.spot": frozenset({"rest book", "ranged ids", "notice"}),
-    "BINANCE.usdm": frozenset({"rest book", "ranged ids"}),
-    "BINANCE.coinm": frozenset({"rest book", "ranged ids"}),
-    "BYBIT": frozenset({"in-band snapshot", "window", "restart"}),
-}
-"""What a server has that some faults need."""
 BURST_TIMES = 20
 STORM = 8
 """More bad messages than a connection forgives in a minute."""
@@ -89,10 +82,12 @@ class Fault(Struct, frozen=True, kw_only=True):
     """The invariant of reliability.md 7."""
     recovers_by: Cure
     needs: frozenset[str] = frozenset()
-    """Features of the server; `book`: the connection carries one."""
+    """Features of the dialect; `book`: the connection carries one."""
     lasts_s: tuple[float, float] = (2.0, 4.0)
     undetectable: bool = False
     """No client can notice it in the one stream it happens in: not to be counted as a wrong book."""
+    noticed_by: frozenset[str] = frozenset()
+    """Features without which it is undetectable too, and `recovers_by` is what a client does that happens to notice."""
     reason: str = ""
     """Why it is undetectable."""
     mitigated_by: str = ""
@@ -102,11 +97,18 @@ class Fault(Struct, frozen=True, kw_only=True):
         """Whether it can be done there."""
         if (self.target == "connection") != (connection is not None):
             return False
-        have = features(server.name)
-        carriers = [connection] if connection is not None else server.connections
-        if any(BOOK.search(topic) for each in carriers for topic in each.topics):
+        have, carriers = server.dialect.features, [connection] if connection is not None else server.connections
+        if any(books(server.dialect, topic) for each in carriers for topic in each.topics):
             have |= {"book"}
         return self.needs <= have
+
+    def hidden(self, server: VenueServer) -> bool:
+        """Whether no client can notice it there."""
+        return self.undetectable or not self.noticed_by <= server.dialect.features
+
+    def cure(self, server: VenueServer) -> Cure:
+        """What a correct client does there."""
+        return Cure.EITHER if self.hidden(server) and not self.undetectable else self.recovers_by
 
     async def inject(self, target: VenueServer | Connection, rng: Random) -> Injection:
         """Begin. What is returned tells what was hit, and lifts the fault again.
@@ -121,11 +123,6 @@ class Fault(Struct, frozen=True, kw_only=True):
         if done is not None:
             await done
         return injection
-
-
-def features(server: str) -> frozenset[str]:
-    """What the server of this name has."""
-    return FEATURES.get(server, frozenset())
 
 
 _BOOK = frozenset({"book"})
@@ -144,6 +141,11 @@ def _server(name: str, act: Act, threatens: str, cure: Cure, **more: object) -> 
     return Fault(name=name, target="server", apply=act, threatens=threatens, recovers_by=cure, **more)  # type: ignore[arg-type]
 
 
+_UNNUMBERED: Mapping[str, object] = {
+    "noticed_by": frozenset({"numbered"}),
+    "reason": "without numbers a message that is missing, or in the wrong place, is only noticed where it made or took a level",
+    "mitigated_by": "an id unheard of, a crossing, trades through the book and a best quote that stands apart from it",
+}
 _LINK = (
     _wire("close 1000", close(1000), "I5", Cure.RECONNECT),
     _wire("close 1001", close(1001, "going away"), "I5", Cure.RECONNECT),
@@ -151,11 +153,11 @@ _LINK = (
     _wire("close 1012", close(1012, "service restart \x1b[31m"), "I5", Cure.RECONNECT),
     _wire("reset", reset, "I5", Cure.RECONNECT),
     _wire("half-open", half_open, "I6", Cure.RECONNECT, lasts_s=(7.0, 12.0)),
-    _wire("pong but no data", silence(ANY), "I6", Cure.RECONNECT, lasts_s=(7.0, 12.0)),
-    _wire("one topic muted", mute_one, "I6", Cure.EITHER, lasts_s=(8.0, 15.0)),
+    _wire("pong but no data", silence, "I6", Cure.RECONNECT, lasts_s=(7.0, 12.0)),
+    _wire("one topic muted", mute_one, "I6", Cure.EITHER, lasts_s=(8.0, 15.0), **_UNNUMBERED),
     _wire("three-byte writes", split(3), "I5", Cure.GOES_ON),
     _wire("slow bytes", drip(4_000.0, 30_000.0), "I7", Cure.EITHER, lasts_s=(3.0, 6.0)),
-    _wire("burst", spoil(damage.burst(BURST_TIMES), ANY, 0), "I10", Cure.GOES_ON, lasts_s=(5.0, 30.0)),
+    _wire("burst", spoil(damage.burst(BURST_TIMES), all_topics, 0), "I10", Cure.GOES_ON, lasts_s=(5.0, 30.0)),
     _server("all connections drop", reset, "I10", Cure.RECONNECT),
     _server("24 h cut", close(1001), "I5", Cure.RECONNECT),
     _server("shutdown notice", announce_and_cut(3.0), "I5", Cure.RECONNECT, needs=frozenset({"notice"}), lasts_s=(4.0, 5.0)),
@@ -174,11 +176,11 @@ _ENTRY = (
     _server("acknowledgement lost", answers(nothing, data=True), "I5", Cure.EITHER, lasts_s=(6.0, 10.0)),
 )
 _ORDER = (
-    _message("gap", damage.lost, "I3", Cure.RESYNC),
+    _message("gap", damage.lost, "I3", Cure.RESYNC, **_UNNUMBERED),
     _message("duplicate", damage.twice, "I3", Cure.EITHER),
     _message("overlap", damage.overlapping, "I3", Cure.EITHER, needs=frozenset({"book", "ranged ids"})),
-    _wire("reorder", swap, "I3", Cure.RESYNC, needs=_BOOK),
-    _message("regress", damage.old_again, "I3", Cure.EITHER),
+    _wire("reorder", swap, "I3", Cure.RESYNC, needs=_BOOK, **_UNNUMBERED),
+    _message("regress", damage.old_again, "I3", Cure.EITHER, **_UNNUMBERED),
     _wire(
         "delta before snapshot",
         delta_before_snapshot,
@@ -191,7 +193,7 @@ _ORDER = (
 )
 _SNAPSHOT_NEEDS = frozenset({"book", "rest book"})
 _SNAPSHOT = (
-    _server("snapshot 500", rest_status(500, DEPTH_PATH, 3), "I5", Cure.RESYNC, needs=_SNAPSHOT_NEEDS, lasts_s=(6.0, 10.0)),
+    _server("snapshot 500", rest_status(500, True, 3), "I5", Cure.RESYNC, needs=_SNAPSHOT_NEEDS, lasts_s=(6.0, 10.0)),
     _server("snapshot never answered", hang_snapshot, "I5", Cure.RESYNC, needs=_SNAPSHOT_NEEDS, lasts_s=(6.0, 12.0)),
     _server("snapshot too old", stale_snapshots(1), "I3", Cure.RESYNC, needs=_SNAPSHOT_NEEDS, lasts_s=(6.0, 10.0)),
     _server("snapshot too old five times", stale_snapshots(5), "I3", Cure.RESYNC, needs=_SNAPSHOT_NEEDS, lasts_s=(10.0, 15.0)),
@@ -201,18 +203,26 @@ _NUMBERS = (
     _message("crossed", damage.crossed, "I1", Cure.RESYNC),
     _wire("crossed for a moment", crossed_for_a_moment(3), "I1", Cure.EITHER, needs=_BOOK),
     _wire("locked for a moment", crossed_for_a_moment(0), "I1", Cure.EITHER, needs=_BOOK),
-    _message("negative price", damage.one_of(damage.number('"-1"', 0), damage.number("-1", 0)), "I2", Cure.RESYNC),
-    _message("negative size", damage.one_of(damage.number('"-0.5"', 1), damage.number("-0.5", 1)), "I2", Cure.RESYNC),
-    _message("zero price", damage.one_of(damage.number('"0"', 0), damage.number('"0.00"', 0)), "I2", Cure.RESYNC),
-    _message("NaN", damage.one_of(*(damage.number(text, at) for text in ('"NaN"', "NaN") for at in (0, 1))), "I2", Cure.RESYNC),
+    _message("negative price", damage.one_of(damage.number('"-1"', "price"), damage.number("-1", "price")), "I2", Cure.RESYNC),
+    _message("negative size", damage.one_of(damage.number('"-0.5"', "size"), damage.number("-0.5", "size")), "I2", Cure.RESYNC),
+    _message("zero price", damage.one_of(damage.number('"0"', "price"), damage.number('"0.00"', "price")), "I2", Cure.RESYNC),
     _message(
-        "infinity",
-        damage.one_of(*(damage.number(text, at) for text in ('"inf"', "Infinity", '"-Infinity"') for at in (0, 1))),
+        "NaN",
+        damage.one_of(*(damage.number(text, at) for text in ('"NaN"', "NaN") for at in ("price", "size"))),
         "I2",
         Cure.RESYNC,
     ),
     _message(
-        "1e400", damage.one_of(*(damage.number(text, at) for text in ('"1e400"', "1e400") for at in (0, 1))), "I2", Cure.RESYNC
+        "infinity",
+        damage.one_of(*(damage.number(text, at) for text in ('"inf"', "Infinity", '"-Infinity"') for at in ("price", "size"))),
+        "I2",
+        Cure.RESYNC,
+    ),
+    _message(
+        "1e400",
+        damage.one_of(*(damage.number(text, at) for text in ('"1e400"', "1e400") for at in ("price", "size"))),
+        "I2",
+        Cure.RESYNC,
     ),
     _message("bids ten times as high", damage.tenfold(0), "I1", Cure.RESYNC),
     _message("level beyond the depth", damage.beyond_depth, "I2", Cure.EITHER, needs=frozenset({"book", "window"})),
@@ -246,7 +256,7 @@ _NUMBERS = (
 )
 _TEXT = (
     _message("malformed JSON", damage.torn, "I5", Cure.RESYNC),
-    _wire("malformed JSON, again and again", spoil(damage.torn, ANY, STORM), "I5", Cure.RECONNECT),
+    _wire("malformed JSON, again and again", spoil(damage.torn, all_topics, STORM), "I5", Cure.RECONNECT),
     _message("wrong type", damage.wrong_type, "I2", Cure.EITHER),
     _message("field missing", damage.field_lost, "I2", Cure.EITHER),
     _message("more fields", damage.more_fields, "I2", Cure.GOES_ON),
@@ -266,15 +276,34 @@ _REST = (
 )
 _STATE = (
     _server("clock wrong", clock_off(5.0, 40.0), "I13", Cure.GOES_ON, lasts_s=(5.0, 10.0)),
-    _wire("times in microseconds", spoil(damage.in_microseconds, ANY, 0), "I13", Cure.COMES_BACK),
-    _wire("times missing", spoil(damage.without_time, ANY, 0), "I13", Cure.COMES_BACK),
-    _wire("times zero", spoil(damage.time_zero, ANY, 0), "I13", Cure.COMES_BACK),
+    _wire(
+        "times in microseconds",
+        spoil(damage.in_microseconds, all_topics, 0),
+        "I13",
+        Cure.COMES_BACK,
+        needs=frozenset({"ms times"}),
+    ),
+    _wire("times missing", spoil(damage.without_time, all_topics, 0), "I13", Cure.COMES_BACK),
+    _wire("times zero", spoil(damage.time_zero, all_topics, 0), "I13", Cure.COMES_BACK),
     _server("delisting", delist, "I7", Cure.COMES_BACK, lasts_s=(5.0, 10.0)),
     _server("tick change", change_tick, "I2", Cure.GOES_ON, lasts_s=(5.0, 10.0)),
 )
+_BEGINNING = (
+    _message("unknown id", damage.unknown_id, "I3", Cure.RESYNC, needs=frozenset({"book", "ids"})),
+    _wire(
+        "no snapshot in band",
+        withhold_snapshots,
+        "I3",
+        Cure.RESYNC,
+        needs=frozenset({"book", "in-band snapshot", "rest fallback"}),
+        lasts_s=(14.0, 18.0),
+    ),
+)
 
 FAULTS: Mapping[str, Fault] = {
-    fault.name: fault for group in (_LINK, _ENTRY, _ORDER, _SNAPSHOT, _NUMBERS, _TEXT, _REST, _STATE) for fault in group
+    fault.name: fault
+    for group in (_LINK, _ENTRY, _ORDER, _SNAPSHOT, _NUMBERS, _TEXT, _REST, _STATE, _BEGINNING)
+    for fault in group
 }
 FOR_DEMO: Sequence[Fault] = tuple(fault for fault in FAULTS.values() if fault.recovers_by is not Cure.STAYS_AWAY)
 """Those a dashboard can be watched to recover from."""
@@ -297,7 +326,7 @@ class Schedule:
     def __init__(
         self,
         seed: int,
-        servers: Sequence[str],
+        servers: Mapping[str, VenueServer],
         *,
         every_s: float = 10.0,
         first_s: float = 15.0,
@@ -308,7 +337,10 @@ class Schedule:
         self.servers = tuple(servers)
         self.every_s = every_s
         self.first_s = first_s
-        self.choices = {name: [fault for fault in faults if fault.needs - {"book"} <= features(name)] for name in self.servers}
+        self.choices = {
+            name: [fault for fault in faults if fault.needs - {"book"} <= server.dialect.features]
+            for name, server in servers.items()
+        }
         if not any(self.choices.values()):
             raise ValueError("no fault fits these servers")
 

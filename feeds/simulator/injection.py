@@ -4,21 +4,28 @@ Every act of `interference.py` and `outage.py` is told one of these, and leaves 
 can stand at once and be lifted in any order.
 """
 
-import re
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from random import Random
 from typing import Any, TypeAlias
 
+from feeds.simulator.dialect import Dialect, Json
 from feeds.simulator.kit import Connection, VenueServer
 from feeds.simulator.listings import Listing
 
-BOOK = re.compile(r"@depth(?!\d)|orderbook\.(?!1\.)")
-"""Topics whose messages build on each other."""
-ANY = re.compile("")
-_NATIVE = re.compile(r"([a-z0-9_]+)@|\.([A-Z0-9-]+)$")
-
 Undo: TypeAlias = Callable[[], Awaitable[None] | None]
+Topics: TypeAlias = Callable[[Dialect, str], bool]
+"""Which topics of a venue are meant."""
+
+
+def books(dialect: Dialect, topic: str) -> bool:
+    """Those whose messages build on each other."""
+    return dialect.is_book(topic)
+
+
+def all_topics(dialect: Dialect, topic: str) -> bool:
+    return True
 
 
 class Injection:
@@ -64,13 +71,19 @@ Act: TypeAlias = Callable[[Injection], Awaitable[None] | None]
 
 def listing_at(server: VenueServer, connection: Connection, topic: str) -> Listing | None:
     """The instrument a topic on a connection is about."""
-    match = _NATIVE.search(topic)
-    if match is None:
+    dialect = server.dialect
+    native = dialect.native_of(topic)
+    venue, _, _ = server.name.partition(".")
+    return server.world.listings.get(f"{venue}.{dialect.market_of(connection.path)}.{native}") if native else None
+
+
+def parsed(text: str) -> Json | None:
+    """A message; None for bare text, and for what another fault has made unreadable."""
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
         return None
-    native = (match[1] or match[2]).upper()
-    venue, _, market = server.name.partition(".")
-    market = market or connection.path.rpartition("/")[2]
-    return server.world.listings.get(f"{venue}.{market}.{native}")
+    return message if isinstance(message, dict) else None
 
 
 def add_filter(injection: Injection, connection: Connection, rule: Callable[[str, str], list[str]]) -> None:
@@ -78,9 +91,9 @@ def add_filter(injection: Injection, connection: Connection, rule: Callable[[str
     injection.on_lift(partial(connection.filters.remove, rule))
 
 
-def swallow(injection: Injection, connection: Connection, pattern: re.Pattern[str]) -> Callable[[str, str], list[str]]:
+def swallow(injection: Injection, connection: Connection, topics: Callable[[str], bool]) -> Callable[[str, str], list[str]]:
     def rule(topic: str, text: str) -> list[str]:
-        if not pattern.search(topic):
+        if not topics(topic):
             return [text]
         injection.hit(topic, connection)
         return []

@@ -5,20 +5,15 @@ and what a correct client does about it is in `faults.py`.
 """
 
 import asyncio
-import json
-import re
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
 from feeds.simulator import damage
-from feeds.simulator.damage import Damage, Json, Message, Raw
-from feeds.simulator.injection import BOOK, Act, Injection, add_filter, listing_at, swallow
-from feeds.simulator.kit import Connection, VenueServer, framed
-from feeds.simulator.listings import Listing
+from feeds.simulator.damage import Damage, Message, Raw
+from feeds.simulator.injection import Act, Injection, Topics, add_filter, books, listing_at, parsed, swallow
+from feeds.simulator.kit import Connection, framed
 
-STEADY = re.compile(r"@depth|@bookTicker|@markPrice|orderbook\.|tickers\.")
-"""Topics that are never silent for long."""
 REMEMBERED = 16
 HELD_BYTES = 64 << 20
 DRIP_S = 0.02
@@ -56,20 +51,16 @@ def half_open(injection: Injection) -> None:
         injection.on_lift(connection.thaw)
 
 
-def silence(pattern: re.Pattern[str]) -> Act:
-    """Nothing of the topics that match, while pongs and the rest go on."""
-
-    def act(injection: Injection) -> None:
-        for connection in injection.targets():
-            add_filter(injection, connection, swallow(injection, connection, pattern))
-
-    return act
+def silence(injection: Injection) -> None:
+    """No data, while pongs go on."""
+    for connection in injection.targets():
+        add_filter(injection, connection, swallow(injection, connection, lambda topic: True))
 
 
 def mute_one(injection: Injection) -> None:
     """One topic falls silent while the others flow; for a reader who subscribes to it again as well."""
     for connection in injection.targets():
-        steady = [topic for topic in connection.topics if STEADY.search(topic)]
+        steady = [topic for topic in connection.topics if injection.server.dialect.steady.search(topic)]
         if steady:
             topic = injection.rng.choice(steady)
             injection.hit(topic, connection)
@@ -142,7 +133,7 @@ class _Drip:
 # Messages.
 
 
-def spoil(harm: Damage, topics: re.Pattern[str] = BOOK, times: int = 1) -> Act:
+def spoil(harm: Damage, topics: Topics = books, times: int = 1) -> Act:
     """The next `times` messages of such topics that `harm` can work on, each topic's first let through; 0 for all of them."""
 
     def act(injection: Injection) -> None:
@@ -155,8 +146,9 @@ def spoil(harm: Damage, topics: re.Pattern[str] = BOOK, times: int = 1) -> Act:
 class _Spoiler:
     """A filter that remembers what went out before."""
 
-    def __init__(self, injection: Injection, connection: Connection, harm: Damage, topics: re.Pattern[str], times: int) -> None:
+    def __init__(self, injection: Injection, connection: Connection, harm: Damage, topics: Topics, times: int) -> None:
         self._injection = injection
+        self._dialect = injection.server.dialect
         self._connection = connection
         self._harm = harm
         self._topics = topics
@@ -164,11 +156,14 @@ class _Spoiler:
         self._before: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
 
     def __call__(self, topic: str, text: str) -> list[str]:
-        if not self._left or not self._topics.search(topic):
+        if not self._left or not self._topics(self._dialect, topic):
             return [text]
         before = self._before[topic]
         ready = before or self._left < 0
-        made = self._harm(Message(topic, text, tuple(before)), self._injection.rng) if ready else None
+        try:
+            made = self._harm(Message(self._dialect, topic, text, tuple(before)), self._injection.rng) if ready else None
+        except (ValueError, RecursionError):
+            made = None  # another fault has made it unreadable
         before.append(text)
         if made is None:
             return [text]
@@ -179,13 +174,14 @@ class _Spoiler:
 
 def swap(injection: Injection) -> None:
     """A message comes after the one that follows it."""
+    dialect = injection.server.dialect
     for connection in injection.targets():
         held: dict[str, str] = {}
 
         def rule(topic: str, text: str, held: dict[str, str] = held, connection: Connection = connection) -> list[str]:
             if topic in held:
                 return [text, held.pop(topic)]
-            if held or not BOOK.search(topic) or topic in injection.struck:
+            if held or not dialect.is_book(topic) or topic in injection.struck:
                 return [text]
             held[topic] = text
             injection.hit(topic, connection)
@@ -198,79 +194,84 @@ def crossed_for_a_moment(gap_ticks: int) -> Act:
     """A bid `gap_ticks` above the best ask (0: locked), taken back by the message after it."""
 
     def act(injection: Injection) -> None:
+        dialect, world = injection.server.dialect, injection.server.world
         for connection in injection.targets():
             placed: dict[str, str] = {}
 
             def rule(topic: str, text: str, placed: dict[str, str] = placed, connection: Connection = connection) -> list[str]:
                 if (
-                    not BOOK.search(topic)
+                    not dialect.is_book(topic)
                     or (topic in injection.struck and topic not in placed)
                     or (placed and topic not in placed)
                 ):
                     return [text]
-                message = json.loads(text)
-                bids, _ = damage.sides(message) or ([], [])
-                if topic in placed:
-                    price = placed.pop(topic)
-                    if all(float(level[0]) != float(price) for level in bids):
-                        bids.append([price, "0"])
-                    return [damage.write(message)]
-                found = listing_at(injection.server, connection, topic)
-                seq = _state(injection.server, found, message) if found is not None else None
-                if found is None or seq is None:
+                message = parsed(text)
+                if message is None:
                     return [text]
-                ask = round(injection.server.world.truth_touch(found.key, seq)[2] / found.tick)
+                if topic in placed:
+                    return list(map(damage.write, dialect.without_bid(message, placed.pop(topic))))
+                found = listing_at(injection.server, connection, topic)
+                if found is None:
+                    return [text]
+                _, _, ask, _ = world.books[found.key].touch
                 placed[topic] = found.price_text(ask + gap_ticks)
-                bids.append([placed[topic], found.size_text(7)])
                 injection.hit(topic, connection)
-                return [damage.write(message)]
+                return list(map(damage.write, dialect.with_bid(message, placed[topic], found.size_text(7))))
 
             add_filter(injection, connection, rule)
 
     return act
 
 
+def renewed(injection: Injection) -> None:
+    """A message of a book is lost, or torn where a loss alone is not noticed, so that the book is asked for anew."""
+    spoil(damage.lost if injection.server.dialect.numbered else damage.torn)(injection)
+
+
 def delta_before_snapshot(injection: Injection) -> None:
-    """One update is lost, so that the book is asked for anew; then an update comes ahead of the snapshot."""
+    """A book is asked for anew; then an update comes ahead of the snapshot."""
+    dialect = injection.server.dialect
+    renewed(injection)
     for connection in injection.targets():
-        spoil(damage.lost)(injection)
 
         def rule(topic: str, text: str, connection: Connection = connection) -> list[str]:
-            if not BOOK.search(topic) or '"type":"snapshot"' not in text:
+            early = parsed(text) if dialect.is_book(topic) else None
+            if early is None or not dialect.is_snapshot(early):
                 return [text]
-            early = json.loads(text)
-            early["type"] = "delta"
-            data = damage.body(early)
-            data["u"] -= 1
-            for side in damage.sides(early) or ():
-                del side[len(side) // 2 :]
+            dialect.as_update(early)
+            for side in dialect.sides(early) or ():
+                for level in side[len(side) // 2 :]:
+                    dialect.without(early, level)
             injection.hit("early", connection)
             return [damage.write(early), text]
 
         add_filter(injection, connection, rule)
 
 
-def restart_books(injection: Injection) -> None:
-    """The venue's service starts over: a snapshot in mid-stream, numbered 1."""
+def withhold_snapshots(injection: Injection) -> None:
+    """A book is asked for anew, and its first message never comes; what follows does."""
+    dialect = injection.server.dialect
+    renewed(injection)
     for connection in injection.targets():
-        books = [topic for topic in connection.topics if BOOK.search(topic)]
-        found = listing_at(injection.server, connection, injection.rng.choice(books)) if books else None
-        restart = getattr(injection.server, "restart", None)
-        if found is not None and restart is not None:
-            for _ in range(restart(found.market, found.native)):
+
+        def rule(topic: str, text: str, connection: Connection = connection) -> list[str]:
+            message = parsed(text) if dialect.is_book(topic) else None
+            if message is None or not dialect.is_snapshot(message):
+                return [text]
+            injection.hit("withheld", connection)
+            return []
+
+        add_filter(injection, connection, rule)
+
+
+def restart_books(injection: Injection) -> None:
+    """The venue's service of a book starts over in mid-stream."""
+    for connection in injection.targets():
+        topics = [topic for topic in connection.topics if injection.server.dialect.is_book(topic)]
+        found = listing_at(injection.server, connection, injection.rng.choice(topics)) if topics else None
+        if found is not None:
+            for _ in range(injection.server.restart(found.market, found.native)):
                 injection.hit(found.native, connection)
-
-
-def _state(server: VenueServer, listing: Listing, message: Json) -> int | None:
-    """The state of the true book that a message leads to."""
-    data = damage.body(message)
-    for name in ("seq", "u"):
-        try:
-            server.world.truth_touch(listing.key, data[name])
-        except KeyError:
-            continue
-        return int(data[name])
-    return None
 
 
 def _write_by(injection: Injection, connection: Connection, write: Callable[[bytes], None]) -> None:

@@ -17,7 +17,9 @@ from typing import Final, TypeAlias
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from feeds.model import MS, SECOND, Ns
+from feeds.simulator.dialect import Dialect
 from feeds.simulator.market import Step, World
+from feeds.simulator.truebook import Levels, Touch
 
 OUTBOX_BYTES: Final = 4 << 20
 BACKLOG: Final = 128
@@ -194,11 +196,13 @@ RestHook: TypeAlias = Callable[[web.Request, str], Awaitable[web.StreamResponse 
 class VenueServer(ABC):
     """Base of a venue's server: REST and websockets on one port of 127.0.0.1.
 
-    A venue defines what is abstract, and may override `opened` and `closed`.
+    A venue defines `name`, `dialect` and what is abstract, and may override the rest.
     """
 
     name = ""
     """As endpoints are called: BINANCE.spot."""
+    dialect: Dialect
+    """How its messages are read and altered: all that faults know of it."""
     controls_per_s: int | None = None
     """Control messages a connection may send in a second, pings and pongs included; more closes it with 1008."""
 
@@ -267,6 +271,25 @@ class VenueServer(ABC):
 
     def closed(self, connection: Connection) -> None:  # noqa: B027 - likewise
         """A websocket that was accepted is gone."""
+
+    def state(self, key: str, number: int) -> int:
+        """The true book's number of the state that a reader calls so. Raises KeyError like `TrueBook.truth`."""
+        return self.world.books[key].state_at(number) if self.dialect.by_time else number
+
+    def truth_touch(self, key: str, number: int) -> Touch:
+        """The touch of the state that a reader calls so: by the venue's number, or by its ms where `dialect.by_time`."""
+        return self.world.truth_touch(key, self.state(key, number))
+
+    def truth(self, key: str, number: int, depth: int | None = None) -> tuple[Levels, Levels]:
+        """The levels of that state."""
+        return self.world.truth(key, self.state(key, number), depth)
+
+    def restart(self, market: str, native: str) -> int:
+        """The service of an instrument's books starts over in mid-stream. Tells how many readers were sent that."""
+        return 0
+
+    def announce_shutdown(self) -> None:  # noqa: B027 - a venue may send none
+        """The notice that every connection ends soon."""
 
     async def start(self) -> None:
         """Listen, and follow the market."""

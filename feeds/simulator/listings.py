@@ -17,6 +17,8 @@ Kind = Literal["spot", "perp", "future"]
 MONTH_CODES = "FGHJKMNQUVXZ"
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 EXPIRY_HOUR = 8
+EXPIRY_HOURS = {"BITMEX": 12}
+"""Venues whose contracts end at another hour, UTC."""
 NEAREST_EXPIRY_DAYS = 20
 """A dated future that is listed has at least this long to live."""
 
@@ -224,7 +226,7 @@ def _listing(place: _Place, asset: str, expiry: datetime) -> Listing:
         lot=form.lot,
         price_digits=form.price_digits,
         size_digits=form.size_digits,
-        expiry_ns=int(expiry.timestamp()) * SECOND if place.kind == "future" else 0,
+        expiry_ns=_expiry_ns(place, expiry) if place.kind == "future" else 0,
         funding_interval_s=0 if place.kind != "perp" else _funding_interval_s(place.venue, asset),
         pace=place.pace * LIVELINESS[asset],
         depth_quote=place.depth_quote * LIVELINESS[asset],
@@ -233,6 +235,11 @@ def _listing(place: _Place, asset: str, expiry: datetime) -> Listing:
         premium_sd_bps=place.premium_sd_bps,
         premium_mean_bps=MEAN_PREMIA_BPS.get((place.form, asset), 0.0),
     )
+
+
+def _expiry_ns(place: _Place, expiry: datetime) -> Ns:
+    hour = EXPIRY_HOURS.get(place.venue, EXPIRY_HOUR)
+    return int(expiry.replace(hour=hour).timestamp()) * SECOND
 
 
 def _funding_interval_s(venue: str, asset: str) -> int:

@@ -5,21 +5,20 @@ Acts like those of `interference.py`. Those on a snapshot lose a message of each
 
 import asyncio
 import json
-import re
 from collections.abc import Callable
 from functools import partial
+from typing import TypeAlias
 
 from aiohttp import web
 
-from feeds.model import SECOND, Ns
+from feeds.model import MS, SECOND, Ns
 from feeds.simulator import damage
-from feeds.simulator.damage import Json
-from feeds.simulator.injection import ANY, Act, Injection, add_filter, listing_at, swallow, take_slot
-from feeds.simulator.interference import reset, spoil
+from feeds.simulator.dialect import Dialect, Json
+from feeds.simulator.injection import Act, Injection, add_filter, listing_at, parsed, swallow, take_slot
+from feeds.simulator.interference import renewed, reset
 from feeds.simulator.kit import Connection, VenueServer
 from feeds.simulator.listings import Listing
 
-DEPTH_PATH, LIST_PATHS = "/depth", ("/exchangeInfo", "/instruments-info")
 FOREVER_S = 3_600.0
 OLDER = 1_000_000
 """By how much the number of a stale snapshot is too low."""
@@ -64,22 +63,28 @@ def accept_then_close(injection: Injection) -> None:
     reset(injection)
 
 
-def answers(change: Callable[[Json], list[str]], data: bool) -> Act:
-    """Control messages of new connections are answered otherwise; `data` whether theirs flow. Everyone has to come anew."""
+Answer: TypeAlias = Callable[[Dialect, Json], list[str]]
+"""What is sent in place of an acknowledgement."""
+
+
+def answers(change: Answer, data: bool) -> Act:
+    """Subscriptions on new connections are answered otherwise; `data` whether theirs flow. Everyone has to come anew."""
 
     def act(injection: Injection) -> None:
+        dialect = injection.server.dialect
+
         async def greet(connection: Connection) -> None:
             def reply(text: str) -> list[str]:
-                message = json.loads(text)
-                if message.get("op") == "ping":
+                message = parsed(text)
+                if message is None or not dialect.acknowledges(message):
                     return [text]
                 injection.hit("answer", connection)
-                return change(message)
+                return change(dialect, message)
 
             connection.replies = reply
             injection.on_lift(partial(setattr, connection, "replies", None))
             if not data:
-                add_filter(injection, connection, swallow(injection, connection, ANY))
+                add_filter(injection, connection, swallow(injection, connection, lambda topic: True))
 
         take_slot(injection, "greeting", greet)
         reset(injection)
@@ -87,29 +92,27 @@ def answers(change: Callable[[Json], list[str]], data: bool) -> Act:
     return act
 
 
-def as_it_was(message: Json) -> list[str]:
+def as_it_was(dialect: Dialect, message: Json) -> list[str]:
     return [damage.write(message)]
 
 
-def nothing(message: Json) -> list[str]:
+def nothing(dialect: Dialect, message: Json) -> list[str]:
     return []
 
 
-def as_error(message: Json) -> list[str]:
+def as_error(dialect: Dialect, message: Json) -> list[str]:
     """The acknowledgement as this venue refuses, with a text that wants to paint on a terminal."""
-    text = "Invalid symbol \x1b[2J\x1b]52;c;aGk=\x07[red]\u202e"
-    if "success" in message:
-        return [damage.write({"success": False, "ret_msg": text, "conn_id": message.get("conn_id", ""), "op": "subscribe"})]
-    return [damage.write({"error": {"code": 2, "msg": text}, "id": message.get("id")})]
+    return [damage.write(dialect.refusal(message, "Invalid symbol \x1b[2J\x1b]52;c;aGk=\x07[red]\u202e"))]
 
 
 # REST.
 
 
-def rest_status(status: int, path: str = "", times: int = 0, retry_after: bool = False, text: str = "") -> Act:
-    """Requests whose path ends so are answered with a status; `times` 0 for all. A book's snapshot is made to be needed."""
+def rest_status(status: int, snapshots: bool = False, times: int = 0, retry_after: bool = False, text: str = "") -> Act:
+    """All requests, or those for a book's snapshot, are answered with a status, so often; 0: always. One is made to be needed."""
 
     def act(injection: Injection) -> None:
+        path = injection.server.dialect.snapshot_path if snapshots else ""
         headers = {"Retry-After": str(injection.rng.randint(1, 3))} if retry_after else {}
         left = times or -1
 
@@ -122,8 +125,8 @@ def rest_status(status: int, path: str = "", times: int = 0, retry_after: bool =
             return web.Response(status=status, headers=headers, text=text)
 
         take_slot(injection, "rest_hook", hook)
-        if path == DEPTH_PATH:
-            spoil(damage.lost)(injection)
+        if snapshots:
+            renewed(injection)
 
     return act
 
@@ -133,7 +136,7 @@ def hang_snapshot(injection: Injection) -> None:
     lifted = asyncio.Event()
 
     async def hook(request: web.Request, path: str) -> web.StreamResponse | None:
-        if not path.endswith(DEPTH_PATH):
+        if not path.endswith(injection.server.dialect.snapshot_path):
             return None
         injection.hit(path)
         await asyncio.wait_for(lifted.wait(), FOREVER_S)
@@ -141,7 +144,7 @@ def hang_snapshot(injection: Injection) -> None:
 
     take_slot(injection, "rest_hook", hook)
     injection.on_lift(lifted.set)
-    spoil(damage.lost)(injection)
+    renewed(injection)
 
 
 def stale_snapshots(times: int) -> Act:
@@ -149,22 +152,23 @@ def stale_snapshots(times: int) -> Act:
 
     def act(injection: Injection) -> None:
         left = times
+        dialect = injection.server.dialect
 
         def older(body: Json) -> None:
-            body["lastUpdateId"] -= OLDER
-            for side in damage.sides(body) or ():
+            dialect.body(body)[dialect.snapshot_number] -= OLDER
+            for side in dialect.sides(body) or ():
                 del side[::3]
 
         async def hook(request: web.Request, path: str) -> web.StreamResponse | None:
             nonlocal left
-            if not left or not path.endswith(DEPTH_PATH):
+            if not left or not path.endswith(injection.server.dialect.snapshot_path):
                 return None
             left -= 1
             injection.hit(path)
             return await _edited(injection.server, request, older)
 
         take_slot(injection, "rest_hook", hook)
-        spoil(damage.lost)(injection)
+        renewed(injection)
 
     return act
 
@@ -175,7 +179,7 @@ def late_snapshot(injection: Injection) -> None:
 
     async def hook(request: web.Request, path: str) -> web.StreamResponse | None:
         nonlocal done
-        if done or not path.endswith(DEPTH_PATH):
+        if done or not path.endswith(injection.server.dialect.snapshot_path):
             return None
         done = True
         injection.hit(path)
@@ -186,43 +190,45 @@ def late_snapshot(injection: Injection) -> None:
         return answer
 
     take_slot(injection, "rest_hook", hook)
-    spoil(damage.lost)(injection)
+    renewed(injection)
 
 
 def delist(injection: Injection) -> None:
     """An instrument is no longer listed, and its topics fall silent."""
+    dialect = injection.server.dialect
     found = _some_listing(injection)
     if found is None:
         return
 
     def without(body: Json) -> None:
-        rows = _rows(body)
-        rows[:] = [row for row in rows if row.get("symbol") != found.native]
+        rows = dialect.instruments(body)
+        rows[:] = [row for row in rows if dialect.name_in(row) != found.native]
+
+    def about(topic: str) -> bool:
+        return dialect.native_of(topic) == found.native
 
     _edit_lists(injection, without)
-    pattern = re.compile(rf"(?:^{found.native.lower()}@|\.{re.escape(found.native)}$)")
 
     async def greet(connection: Connection) -> None:
-        add_filter(injection, connection, swallow(injection, connection, pattern))
+        add_filter(injection, connection, swallow(injection, connection, about))
 
     for connection in injection.targets():
-        add_filter(injection, connection, swallow(injection, connection, pattern))
+        add_filter(injection, connection, swallow(injection, connection, about))
     take_slot(injection, "greeting", greet)
     injection.hit(found.native)
 
 
 def change_tick(injection: Injection) -> None:
     """The lists of instruments state a tick ten times as large."""
+    dialect = injection.server.dialect
     found = _some_listing(injection)
     if found is None:
         return
 
     def coarser(body: Json) -> None:
-        for row in _rows(body):
-            if row.get("symbol") == found.native:
-                for rule in (row.get("priceFilter"), *row.get("filters", ())):
-                    if rule is not None and "tickSize" in rule:
-                        rule["tickSize"] = f"{float(rule['tickSize']) * TICK_TIMES:g}"
+        for row in dialect.instruments(body):
+            if dialect.name_in(row) == found.native:
+                dialect.coarsen(row, TICK_TIMES)
 
     _edit_lists(injection, coarser)
     injection.hit(found.native)
@@ -235,7 +241,7 @@ def clock_off(low_s: float, high_s: float) -> Act:
     """The venue's clock, in all it says, is off by so much, forward or back."""
 
     def act(injection: Injection) -> None:
-        by_ns: Ns = int(injection.rng.choice((-1, 1)) * injection.rng.uniform(low_s, high_s) * SECOND)
+        by_ns: Ns = int(injection.rng.choice((-1, 1)) * injection.rng.uniform(low_s, high_s) * SECOND) // MS * MS
         injection.server.clock_offset_ns += by_ns
         injection.hit("clock")
 
@@ -253,8 +259,7 @@ def announce_and_cut(after_s: float) -> Act:
     async def act(injection: Injection) -> None:
         injection.hit("notice")
         old = list(injection.server.connections)
-        announce: Callable[[], None] = getattr(injection.server, "announce_shutdown")  # noqa: B009  a venue's own
-        announce()
+        injection.server.announce_shutdown()
 
         async def cut() -> None:
             for connection in old:
@@ -287,7 +292,7 @@ def _some_listing(injection: Injection) -> Listing | None:
 
 def _edit_lists(injection: Injection, change: Callable[[Json], None]) -> None:
     async def hook(request: web.Request, path: str) -> web.StreamResponse | None:
-        if not path.endswith(LIST_PATHS):
+        if not path.endswith(injection.server.dialect.list_paths):
             return None
         injection.hit(path)
         return await _edited(injection.server, request, change)
@@ -304,10 +309,3 @@ async def _edited(server: VenueServer, request: web.Request, change: Callable[[J
     change(body)
     answer.text = damage.write(body)
     return answer
-
-
-def _rows(body: Json) -> list[Json]:
-    """The instruments in a list of them."""
-    found = body["symbols"] if "symbols" in body else body.get("result", {}).get("list", [])
-    assert isinstance(found, list)
-    return found

@@ -5,15 +5,18 @@ It listens on 127.0.0.1 only, at ports the system picks. `python -m feeds.simula
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from feeds.model import SECOND, Ns
 from feeds.simulator.binance import RULES, BinanceServer
+from feeds.simulator.bitmex import BitmexServer
 from feeds.simulator.bybit import BybitServer
+from feeds.simulator.deribit import DeribitServer
 from feeds.simulator.kit import VenueServer, WeightPool
-from feeds.simulator.listings import ASSETS
+from feeds.simulator.listings import ASSETS, VENUES
 from feeds.simulator.market import STEP_NS, World
+from feeds.simulator.okx import OkxServer
 from feeds.venue import Endpoint
 
 
@@ -66,8 +69,30 @@ class Exchange:
             await asyncio.sleep((STEP_NS - (now - self.world.start_ns) % STEP_NS) / SECOND)
 
 
+def _binance(world: World) -> Iterable[VenueServer]:
+    futures = WeightPool(RULES["usdm"].weight_a_minute)
+    yield BinanceServer(world, "spot")
+    yield BinanceServer(world, "usdm", futures)
+    yield BinanceServer(world, "coinm", futures)
+
+
+SERVERS: Mapping[str, Callable[[World], Iterable[VenueServer]]] = {
+    "BINANCE": _binance,
+    "BYBIT": lambda world: [BybitServer(world)],
+    "OKX": lambda world: [OkxServer(world)],
+    "DERIBIT": lambda world: [DeribitServer(world)],
+    "BITMEX": lambda world: [BitmexServer(world)],
+}
+"""Venue -> the servers it consists of."""
+
+
 async def start(
-    seed: int, *, assets: Sequence[str] = ASSETS, clock: Callable[[], Ns] | None = None, start_ns: Ns | None = None
+    seed: int,
+    *,
+    assets: Sequence[str] = ASSETS,
+    venues: Sequence[str] = VENUES,
+    clock: Callable[[], Ns] | None = None,
+    start_ns: Ns | None = None,
 ) -> Exchange:
     """Start everything. Time is `clock`'s; with `start_ns` it stands there, and whoever asked calls `world.advance`."""
     if start_ns is None:
@@ -75,14 +100,7 @@ async def start(
         start_ns = clock()
     else:
         clock = None
-    world = World(seed, start_ns, assets)
-    futures = WeightPool(RULES["usdm"].weight_a_minute)
-    servers: list[VenueServer] = [
-        BinanceServer(world, "spot"),
-        BinanceServer(world, "usdm", futures),
-        BinanceServer(world, "coinm", futures),
-        BybitServer(world),
-    ]
-    exchange = Exchange(world, servers, clock)
+    world = World(seed, start_ns, assets, venues=venues)
+    exchange = Exchange(world, [server for venue in venues for server in SERVERS[venue](world)], clock)
     await exchange.start()
     return exchange

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from feeds.model import SECOND, Ns
+from feeds.model import MS, SECOND, Ns
 from feeds.simulator.listings import Listing
 
 Levels: TypeAlias = list[tuple[float, float]]
@@ -150,6 +150,22 @@ class TrueBook:
     def time_of(self, seq: int) -> Ns:
         """When the state `seq` came to be. Raises KeyError like `truth`."""
         return self._times[self._batch(seq)]
+
+    def state_at(self, at_ms: int) -> int:
+        """The number of the state that came to be in a ms, where a venue orders its books by time. Raises KeyError like `truth`.
+
+        Steps of the market are farther apart than that, so a ms names one state.
+        """
+        at = bisect_left(self._times, at_ms * MS)
+        if at == len(self._times) or self._times[at] >= (at_ms + 1) * MS:
+            raise KeyError(f"{self.listing.key} has no state of {at_ms} ms")
+        return self._lasts[at]
+
+    def changes_of(self, seq: int) -> list[tuple[int, bool, int, int]]:
+        """What made the state `seq`: ticks, whether it is an ask, lots before and after. Raises KeyError like `truth`."""
+        at = self._batch(seq)
+        made = range(self._ends[at - 1] if at else 0, self._ends[at])
+        return [(self._keys[i] >> 1, bool(self._keys[i] & 1), self._before[i], self._after[i]) for i in made]
 
     def truth(self, seq: int, depth: int | None = None) -> tuple[Levels, Levels]:
         """Bids and asks at the state `seq`, best first, as a reader of the wire's text knows them.

@@ -312,6 +312,9 @@ class Binance:
     def __init__(self, endpoints: Mapping[str, Endpoint] = ENDPOINTS) -> None:
         self._endpoints = endpoints
 
+    def closed(self, market: str) -> str:
+        return ""
+
     def catalogue(self) -> Sequence[Fetch]:
         lists = [
             Fetch(f"instruments:{name}", f"{market.prefix}/exchangeInfo", market.catalogue_weight, 1, name)

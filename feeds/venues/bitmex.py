@@ -191,6 +191,7 @@ class _Control(_Wire):
     """The welcome, an acknowledgement, an error, or a data frame written in an unusual way."""
 
     table: str | None = None
+    info: str = ""
     success: bool = False
     subscribe: str = ""
     error: str | None = None
@@ -263,13 +264,13 @@ class Bitmex:
         self._endpoints = endpoints
 
     def closed(self, market: str) -> str:
-        """Why there is nothing to connect to; empty where there is."""
-        host = urlsplit(self._endpoints[market].websocket).hostname or ""
-        return CLOSED if f".{host}".endswith(".bitmex.com") else ""
+        """The venue itself is; a simulator or a replay at another address is not."""
+        place = self._endpoints[market]
+        hosts = [f".{urlsplit(base).hostname or ''}" for base in (place.rest, place.websocket)]
+        return CLOSED if any(host.endswith(".bitmex.com") for host in hosts) else ""
 
     def catalogue(self) -> Sequence[Fetch]:
-        """Empty at the closed venue."""
-        return [] if self.closed(MARKET) else [Fetch(CATALOGUE_KEY, CATALOGUE_PATH, 1, 1, MARKET)]
+        return [Fetch(CATALOGUE_KEY, CATALOGUE_PATH, 1, 1, MARKET)]
 
     def next_page(self, key: str, body: bytes) -> Fetch | None:
         """The list is one page. Raises a decode error for no list."""
@@ -494,6 +495,11 @@ class BitmexSession(BookSession):
         channel = CHANNEL_OF.get(table)
         natives = dict.fromkeys(native.decode() for native in _ROW_SYMBOL.findall(data))
         actions: list[Action] = []
+        if match is None or (channel is Channel.BOOK and not natives):
+            for feed in self.feeds.values():  # it may have been of any of these, and nothing else will prove it lost
+                if not natives or feed.instrument.native in natives:
+                    actions.extend(self.resync(feed, "decode", now))
+            return actions
         for instrument in [self._by_native[native] for native in natives if native in self._by_native]:
             stream = Stream(instrument.id, channel) if channel is not None else None
             if stream is None or stream not in self.streams:
@@ -531,8 +537,10 @@ class BitmexSession(BookSession):
             return NOTHING
         if message.error is not None:
             self._decline(message.error, message.request.args, now)
-        elif message.success and message.subscribe:
+        elif message.success:
             self._acknowledge(message.subscribe, now)
+        elif not message.info:
+            raise BadFrame("neither rows of a table nor an answer")
         return NOTHING
 
     def _acknowledge(self, topic: str, now: Ns) -> None:

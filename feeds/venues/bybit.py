@@ -261,6 +261,9 @@ class Bybit:
     def __init__(self, endpoints: Mapping[str, Endpoint] = ENDPOINTS) -> None:
         self._endpoints = endpoints
 
+    def closed(self, market: str) -> str:
+        return ""
+
     def catalogue(self) -> Sequence[Fetch]:
         return [_catalogue_fetch(market, "") for market in MARKETS]
 

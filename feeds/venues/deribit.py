@@ -40,6 +40,7 @@ from feeds.model import (
     Millis,
     Ns,
     OpenInterest,
+    PairIndex,
     Price,
     Rate,
     Size,
@@ -125,6 +126,13 @@ CHANNEL_OF: Mapping[str, Channel] = {
     "ticker": Channel.TICKER,
 }
 INDEX = "deribit_price_index."
+RATES: Mapping[str, tuple[str, str]] = {
+    f"{base}_{quote}".lower(): (base, quote)
+    for base, quotes in (("BTC", ("USD", "USDT", "USDC")), ("ETH", ("USD", "USDT", "USDC")), ("USDC", ("USDT",)))
+    for quote in quotes
+}
+"""Indices asked for on every connection, whatever is watched: one coin in several dollars tells what these are worth in each
+other (analytics.md 23)."""
 
 _NATIVE = r"[A-Za-z0-9_-]{1,48}"
 _TOPIC = re.compile(
@@ -270,6 +278,8 @@ class _Row(_Wire):
     instrument_type: str | None = None
     future_type: str | None = None
     is_active: bool = True
+    is_csr: bool = False
+    """Of a spot pair that is matched on another exchange."""
     tick_size_steps: list[_Step] = []
     maker_commission: Commission | None = None
     taker_commission: Commission | None = None
@@ -318,6 +328,11 @@ class Deribit:
 
     def __init__(self, endpoints: Mapping[str, Endpoint] = ENDPOINTS) -> None:
         self._endpoints = endpoints
+        self._routed: set[str] = set()
+        """Spot pairs that are matched on another exchange: their trades are not told."""
+
+    def closed(self, market: str) -> str:
+        return ""
 
     def catalogue(self) -> Sequence[Fetch]:
         path = INSTRUMENTS_PATH + "?currency=any&kind={}&expired=false"
@@ -352,17 +367,22 @@ class Deribit:
         for key, body in answers.items():
             if key.startswith("instruments:"):
                 _refuse(body, "instruments")
-                found.extend(filter(None, map(_instrument, _list(body).result)))
+                rows = [row for raw in _list(body).result if (row := _read(raw)) is not None]
+                self._routed.update(row.instrument_name for row in rows if row.is_csr)
+                found.extend(filter(None, map(_instrument, rows)))
         return found
 
     def channels(self, instrument: Instrument) -> Sequence[Channel]:
-        return CHANNELS[instrument.kind]
+        told = CHANNELS[instrument.kind]
+        if instrument.native in self._routed:
+            return [channel for channel in told if channel is not Channel.TRADE]
+        return told
 
     def plan(self, wanted: Sequence[Stream], instruments: Instruments) -> Sequence[Plan]:
         """One connection, more where there are very many streams; an instrument's streams stay together."""
         groups: dict[InstrumentId, list[Stream]] = {}
         for stream in wanted:
-            if stream.channel in CHANNELS[instruments[stream.instrument].kind]:
+            if stream.channel in self.channels(instruments[stream.instrument]):
                 groups.setdefault(stream.instrument, []).append(stream)
         parts: list[list[Stream]] = []
         for group in groups.values():
@@ -459,7 +479,14 @@ class DeribitSession(BookSession):
 
     def opened(self, now: Ns) -> Sequence[Action]:
         heartbeat = self._call("public/set_heartbeat", {"interval": HEARTBEAT_S}, self.request(()))
-        return [heartbeat, *super().opened(now)]
+        streams = super().opened(now)
+        asked = {channel for channels in self._awaited.values() for channel in channels}
+        rates = [INDEX + name for name in RATES if INDEX + name not in asked]
+        if not rates:
+            return [heartbeat, *streams]
+        number = self.request(())
+        self._await(str(number), rates)
+        return [heartbeat, *streams, self._call("public/subscribe", {"channels": rates}, number)]
 
     def subscribe(self, add: Sequence[Stream], drop: Sequence[Stream]) -> Sequence[Send]:
         self.handlers.clear()
@@ -524,10 +551,10 @@ class DeribitSession(BookSession):
         channels: list[str] = []
         asked: list[Stream] = []
         for at, stream in enumerate(streams, 1):
-            channels.extend(self._topics(stream))
+            subscribes = method == "public/subscribe"
+            channels.extend(topic for topic in self._topics(stream) if subscribes or topic.removeprefix(INDEX) not in RATES)
             asked.append(stream)
             if at == len(streams) or len(channels) > CHANNELS_PER_MESSAGE - 2:
-                subscribes = method == "public/subscribe"
                 number = self.request(asked if subscribes else ())
                 channels = list(dict.fromkeys(channels))
                 if subscribes:
@@ -682,6 +709,8 @@ class DeribitSession(BookSession):
                 leg.fresh = True
             if not snapshot and update.prev_change_id == feed.chain:  # -1, which nothing follows, unless it is SYNCED
                 feed.chain = update.change_id
+                if update.timestamp < book.seq:  # its clock was set back: a quote of before lies over nothing any more
+                    book.touch_seq = -1
                 apply(_levels(update.bids), _levels(update.asks), update.timestamp, at, now)
                 if book.crossed_ns:
                     self.changed(feed, now)
@@ -723,7 +752,7 @@ class DeribitSession(BookSession):
                 leg.raw_ns = now - at
                 leg.fresh = True
             first = not asked.heard or book.state is not BookState.SYNCED
-            over = book.touch_seq
+            over = book.touch_seq if update.timestamp >= book.seq else -1
             feed.chain = update.change_id
             book.replace(update.bids, update.asks, update.timestamp, at, now)
             book.touch(book.touch_bid, book.touch_bid_size, book.touch_ask, book.touch_ask_size, over, 0, now)
@@ -821,16 +850,17 @@ class DeribitSession(BookSession):
         return message
 
     def _price_index(self, name: str, topic: str) -> Handler | None:
-        """The index of every instrument here whose index it is; None where there is none."""
+        """The index of every instrument here whose index it is, and of its pair if that is asked for; None where of neither."""
         fitting = [
             (self.instruments[stream.instrument], asked)
             for stream, asked in self.streams.items()
             if stream.channel is Channel.TICKER and _index_name(self.instruments[stream.instrument]) == name
         ]
-        if not fitting:
+        pair = RATES.get(name)
+        if not fitting and pair is None:
             return None
         told = [(instrument, self._known.setdefault(instrument.id, _Known())) for instrument, _ in fitting]
-        # a ticker whose silence is a fault must speak itself
+        # a ticker whose silence is a fault must speak itself, and no index may stand for the life of its market
         counted = [asked.health for _, asked in fitting if not asked.limit_ns]
 
         def message(data: bytes, now: Ns) -> Sequence[Action]:
@@ -838,14 +868,16 @@ class DeribitSession(BookSession):
             index = params.data
             if params.channel != topic or index.index_name != name:
                 raise BadFrame("an index's frame names two channels or indices")
-            self.pulse.last_ns = now
             for health in counted:
+                self.pulse.last_ns = now
                 health.seen(len(data), now)
             at = index.timestamp * MS
             for instrument, known in told:
                 if at >= known.index_ns:
                     known.index, known.index_ns = index.price, at
                     self.listener.on_metric(instrument, Index(index.price, at), now)
+            if pair is not None:
+                self.listener.on_pair_index(PairIndex(self.plan.venue, *pair, index.price, at), now)
             return NOTHING
 
         return message
@@ -945,12 +977,16 @@ def _refuse(body: bytes, what: str) -> None:
         raise BadFrame(f"{Deribit.id} {what}: {_told(error)}")
 
 
-def _instrument(raw: msgspec.Raw) -> Instrument | None:
-    """One row of a get_instruments answer; None unless it trades and every fact is there."""
+def _read(raw: msgspec.Raw) -> _Row | None:
+    """One row of a get_instruments answer; None where a fact is missing."""
     try:
-        row = _row(raw)
+        return _row(raw)
     except DECODE_ERRORS:
         return None
+
+
+def _instrument(row: _Row) -> Instrument | None:
+    """What a row is about; None unless it trades and its name says the same."""
     parts = symbols.native_to_parts(Deribit.id, MARKET, row.instrument_name)
     if parts is None or not row.is_active or not _agrees(row, parts):
         return None

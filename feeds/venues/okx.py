@@ -44,6 +44,7 @@ from feeds.model import (
     Millis,
     Ns,
     OpenInterest,
+    PairIndex,
     Price,
     Rate,
     Size,
@@ -136,6 +137,10 @@ CHANNEL_OF: Mapping[str, Channel] = {
 DEPTHS: Mapping[str, int] = {FIVE: 5, "books50-l2-tbt": 50}
 PULSE = f"{INDICES}:BTC-USD"
 """Asked for on every connection: it moves each second or two, so a connection of thin markets is not taken for a dead one."""
+RATE_COINS, DOLLARS = ("BTC", "ETH"), ("USD", "USDT", "USDC")
+RATES: Mapping[str, tuple[str, str]] = {f"{INDICES}:{base}-{quote}": (base, quote) for base in RATE_COINS for quote in DOLLARS}
+"""Indices asked for on every connection, whatever is watched: one coin in several dollars tells what these are worth in each
+other (analytics.md 23)."""
 SHARED = frozenset({INDICES, LIQUIDATIONS})
 """Channels that are about several instruments: one subscription serves them all."""
 PART_LIMITS: Mapping[str, Ns] = {
@@ -416,6 +421,9 @@ class Okx:
     def __init__(self, endpoints: Mapping[str, Endpoint] = ENDPOINTS) -> None:
         self._endpoints = endpoints
 
+    def closed(self, market: str) -> str:
+        return ""
+
     def catalogue(self) -> Sequence[Fetch]:
         return [Fetch(f"instruments:{each}", f"{CATALOGUE_PATH}?instType={each}", 1, 1, PUBLIC) for each in TYPES]
 
@@ -553,10 +561,17 @@ class OkxSession(BookSession):
     def opened(self, now: Ns) -> Sequence[Action]:
         self._pinged_ns = now
         self._parts_at_ns = now + PARTS_EVERY_NS
-        actions = super().opened(now)
+        actions = [*super().opened(now)]
         self.due(now + PING_NS)
         self.due(self._parts_at_ns)
-        return [*actions, self._request("subscribe", (), [topic for topic in (STATUS, PULSE) if topic not in self._topics])]
+        for asked in ((STATUS, PULSE), *_rates_by_coin()):
+            fresh = [topic for topic in asked if topic not in self._topics]
+            for topic in fresh:
+                if topic in RATES:
+                    self._topics[topic] = {}
+            if fresh:
+                actions.append(self._request("subscribe", (), fresh))
+        return actions
 
     def want(self, add: Sequence[Stream], drop: Sequence[Stream], now: Ns) -> Sequence[Action]:
         self._now = now
@@ -602,7 +617,7 @@ class OkxSession(BookSession):
             for topic in self._topics_of(stream):
                 owners = self._topics.get(topic, {})
                 owners.pop(stream, None)
-                if not owners and self._topics.pop(topic, None) is not None and topic != PULSE:
+                if not owners and topic not in RATES and self._topics.pop(topic, None) is not None:
                     self._forget(topic)
                     left.setdefault(stream.instrument, []).append(topic)
             if stream.channel is Channel.BOOK:
@@ -781,9 +796,9 @@ class OkxSession(BookSession):
         if stream is not None and stream.channel is Channel.BOOK:
             owner = self._book_topics.setdefault(stream.instrument, arg.topic)
             stream = stream if owner == arg.topic else None
-        if stream is None and not owners:
+        if stream is None and not owners and arg.topic not in RATES:
             self.pulse.last_ns = now  # a stream that nobody asked for: it is a sign of life and no more
-            self.board.ignored += arg.topic != PULSE
+            self.board.ignored += 1
             return NOTHING
         if stream is None:
             handler = self._shared(arg, list(owners))
@@ -793,7 +808,8 @@ class OkxSession(BookSession):
         self.handlers[key] = handler
         if stream is not None and stream.channel is not Channel.BOOK:  # a book speaks with its snapshot
             self.hear(stream, now)
-        self.alive(now)
+        if stream is not None or owners:
+            self.alive(now)
         return actions
 
     def _stream(self, name: str, native: str) -> Stream | None:
@@ -1115,9 +1131,9 @@ class OkxSession(BookSession):
 
     def _index(self, arg: _Arg, owners: Sequence[Stream]) -> Handler:
         """One index is that of every contract on its pair. Its frames count as the first one's, but prove no ticker alive."""
-        pulse, spoke, topic = self.pulse, self._spoke_ns, arg.topic
+        pulse, spoke, topic, pair = self.pulse, self._spoke_ns, arg.topic, RATES.get(arg.topic)
         instruments = [self.instruments[stream.instrument] for stream in owners]
-        health = self.streams[owners[0]].health
+        health = self.streams[owners[0]].health if owners else StreamHealth()
 
         def message(data: bytes, now: Ns) -> Sequence[Action]:
             frame = _index(data)
@@ -1129,6 +1145,8 @@ class OkxSession(BookSession):
             for row in frame.data:
                 for instrument in instruments:
                     self._tell(instrument, Index(row.idxPx, row.ts * MS), now)
+                if pair is not None:
+                    self.listener.on_pair_index(PairIndex(self.plan.venue, *pair, row.idxPx, row.ts * MS), now)
             return NOTHING
 
         return message
@@ -1235,6 +1253,11 @@ def _topics(instrument: Instrument, channel: Channel) -> tuple[str, ...]:
     """What makes up a stream. An index is named by the pair, liquidations by the type of contract."""
     names = {INDICES: f"{instrument.base}-{instrument.quote}", LIQUIDATIONS: _listed_as(instrument)}
     return tuple(f"{name}:{names.get(name, instrument.native)}" for name in CHANNELS[instrument.kind][channel])
+
+
+def _rates_by_coin() -> list[list[str]]:
+    """A request a coin, so that a pair that the venue does not know takes no other coin's down with it."""
+    return [[topic for topic, (base, _) in RATES.items() if base == coin] for coin in RATE_COINS]
 
 
 def _listed_as(instrument: Instrument) -> str:

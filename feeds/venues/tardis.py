@@ -9,6 +9,7 @@ next snapshot. Not here: the raw replay, which the venues' own adapters read.
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -41,7 +42,9 @@ from feeds.text import clean_text
 from feeds.venue import NOTHING, Action, Drop, FetchError, Listener, Plan, Send
 
 SCHEME: Final = "tardis"
-"""Of the URL of a connection that speaks these messages: `tardis://bitmex/public`, exchange and market."""
+"""Of the URL of a recorded connection that speaks these messages: `tardis://bitmex/public`, exchange and market."""
+STREAM_PATH: Final = "/ws-stream-normalized"
+"""Of a tardis-machine's websocket with live messages."""
 DISCONNECTED: Final = "disconnect"
 """The message, and why a book fell, when the recorder lost the exchange."""
 SILENCE_NS: Final[Ns] = 15 * SECOND
@@ -131,10 +134,15 @@ _ticker = msgspec.json.Decoder(_Ticker).decode
 _liquidation = msgspec.json.Decoder(_Liquidation).decode
 
 
+def spoken_at(url: str) -> bool:
+    """Whether a connection to `url` speaks these messages, whichever venue's they are."""
+    return url.startswith(f"{SCHEME}:") or urlsplit(url).path == STREAM_PATH
+
+
 def head_of(data: bytes) -> tuple[Head, Ns]:
     """The head of a message and its `localTimestamp`. Raises a decode error or `BadFrame` for what is none."""
     head = _head(data)
-    return head, _ns(head.localTimestamp)
+    return head, ns_of(head.localTimestamp)
 
 
 def place_of(exchange: str, symbol: str) -> tuple[VenueId, str] | None:
@@ -164,7 +172,7 @@ def stream_of(topic: str, instruments: Instruments) -> Stream | None:
 
 
 def session(plan: Plan, instruments: Instruments, listener: Listener, health: HealthBoard) -> "TardisSession":
-    """The session of a plan whose URL has `SCHEME`, whichever venue it is of."""
+    """The session of a plan at a URL that `spoken_at` knows."""
     return TardisSession(plan, instruments, listener, health)
 
 
@@ -239,8 +247,8 @@ class TardisSession(BookSession):
     def refused(self, data: bytes, now: Ns) -> Sequence[Action]:
         try:
             stream = self._stream(_head(data))
-        except DECODE_ERRORS:
-            return NOTHING
+        except DECODE_ERRORS:  # it may have been of any book, and no number would ever tell
+            return [action for feed in self.feeds.values() for action in self.resync(feed, "decode", now)]
         if stream is None:
             return NOTHING
         self.board.stream(stream).quarantined += 1
@@ -271,7 +279,7 @@ class TardisSession(BookSession):
             self._tell(instrument, ticker, now)
         else:
             closed = _liquidation(data)
-            at = _ns(closed.timestamp)
+            at = ns_of(closed.timestamp)
             self._seen(health, data, now)
             position: Literal["long", "short"] = "short" if closed.side == "buy" else "long"  # the order's side
             self.listener.on_metric(instrument, Liquidation(position, closed.price, closed.amount, at), now)
@@ -283,7 +291,7 @@ class TardisSession(BookSession):
     def _change(self, feed: BookFeed, data: bytes, local_ns: Ns, now: Ns) -> None:
         """Where a venue states no time the recorder writes its own into both places: that is no time of the venue's."""
         message = _book(data)
-        at = _ns(message.timestamp)
+        at = ns_of(message.timestamp)
         at = 0 if at == local_ns else at
         bids = [(level.price, level.amount) for level in message.bids]
         asks = [(level.price, level.amount) for level in message.asks]
@@ -304,7 +312,7 @@ class TardisSession(BookSession):
     def _fill(self, instrument: Instrument, data: bytes, health: StreamHealth, now: Ns) -> None:
         """None is held against the book: they come seconds late (half of the recorded ones of BitMEX outside it)."""
         fill = _trade(data)
-        at = _ns(fill.timestamp)
+        at = ns_of(fill.timestamp)
         self._seen(health, data, now)
         if fill.side == "unknown":
             health.ignored += 1
@@ -327,10 +335,10 @@ class TardisSession(BookSession):
 
 def _times(row: _Ticker) -> tuple[Ns, Ns]:
     """The venue's time and the next funding's, 0 where that is not told."""
-    return _ns(row.timestamp), _ns(row.fundingTimestamp) if row.fundingTimestamp is not None else 0
+    return ns_of(row.timestamp), ns_of(row.fundingTimestamp) if row.fundingTimestamp is not None else 0
 
 
-def _ns(at: datetime) -> Ns:
+def ns_of(at: datetime) -> Ns:
     """UTC ns. Raises `BadFrame` for what is no time of a market."""
     if not _FIRST <= at < _LAST:
         raise BadFrame("a time outside the years 2010 to 2099")

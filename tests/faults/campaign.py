@@ -8,7 +8,7 @@ says nothing of how soon a reset is mended.
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Final
 
@@ -16,11 +16,11 @@ from msgspec import Struct
 
 from feeds.connection import Link
 from feeds.errors import DECODE_ERRORS, ArbtopError
-from feeds.model import SECOND, InstrumentId, LinkState, Ns, Stream
+from feeds.model import SECOND, InstrumentId, LinkState, Ns, Stream, VenueId
 from feeds.simulator.faults import FAULTS, Cure, Fault
 from feeds.simulator.injection import Injection
 from feeds.simulator.kit import Connection, VenueServer
-from tests.faults.rig import POOLS, WINDOW_S, Rig, until_well
+from tests.faults.rig import GROUPS, WINDOW_S, Rig, until_well
 from tui.watching import chosen
 
 SETTLE_NS: Final[Ns] = 2 * SECOND
@@ -41,7 +41,7 @@ AWAY_NS: Final[Ns] = 300 * SECOND
 MOMENT = (2.0, 4.0)
 RESETS: Final = frozenset({"close 1000", "close 1001", "close 1006", "reset", "all connections drop", "24 h cut"})
 RIGS: Final = 6
-"""In a process: one takes about a fifteenth of a core."""
+"""Of each group of venues in a process: one takes about a fifteenth of a core."""
 ASSETS: Final = ("SOL", "ETH", "SOL", "BTC")
 POISON: Final = "REST 403"
 """It closes a pool for ten minutes: it is the last that can be done there."""
@@ -126,6 +126,12 @@ def jobs(seed: int, count: int, faults: Sequence[str] = tuple(FAULTS)) -> list[J
     return found
 
 
+def fitting(servers: Iterable[VenueServer], faults: Sequence[str]) -> list[str]:
+    """Those of some faults that one of these servers has what they need for."""
+    features = [server.dialect.features | {"book"} for server in servers]
+    return [name for name in faults if any(FAULTS[name].needs <= have for have in features)]
+
+
 def connects(fault: Fault, links: int, lasts_s: float) -> int:
     """About how many connects it costs its host."""
     if fault.name in AT_THE_DOOR:
@@ -157,10 +163,10 @@ class Target(Struct, frozen=True):
 class Place:
     """One pool of one rig, where one fault stands at a time."""
 
-    def __init__(self, rig: Rig, name: str) -> None:
+    def __init__(self, rig: Rig, name: str, servers: Sequence[VenueServer]) -> None:
         self.rig = rig
         self.name = name
-        self.servers = [rig.servers[server] for server in POOLS[name]]
+        self.servers = servers
         self.retired = False
 
     def target(self, job: Job, strict: bool) -> Target | None:
@@ -205,6 +211,8 @@ class Run:
         self.job = job
         self.fault = FAULTS[job.fault]
         self.target = target
+        self.hidden = self.fault.hidden(target.server)
+        self.cure = self.fault.cure(target.server)
         self.rng = Random(job.seed)
         self.hit_ns: Ns | None = None
         self.cooled = False
@@ -220,7 +228,7 @@ class Run:
         lasts_s = self.rng.uniform(*fault.lasts_s)
         begin = rig.now
         rig.judge.under.update(dict.fromkeys(target.books, f"{fault.name}, seed {self.job.seed}"))
-        if fault.undetectable:
+        if self.hidden:
             rig.judge.excused.update(target.books)
         injection = await fault.inject(target.connection or target.server, Random(self.job.seed))
         if injection.count:
@@ -230,6 +238,9 @@ class Run:
         await self._stand(injection, lasts_s)
         if fault.recovers_by is Cure.STAYS_AWAY:
             self._look_closed(len(target.server.connects) - connected)
+        if not target.server.dialect.numbered and self._disturbed(looked):
+            self.hidden = True  # what stood still did not see the silence either, and without numbers nothing else tells
+            rig.judge.excused.update(target.books)
         await injection.lift()
         lifted = rig.now
         if fault.recovers_by is Cure.STAYS_AWAY:
@@ -237,7 +248,7 @@ class Run:
         strike = self.hit_ns if self.hit_ns is not None else begin
         base = strike if momentary(fault) else lifted
         await self._pause(max(0.0, WATCHED_S - (rig.now - strike) / SECOND))
-        if fault.undetectable:
+        if self.hidden:
             await self._forget()
         self._provoke_again()
         well = await self._until_well(base)
@@ -261,8 +272,12 @@ class Run:
             recovered_s=None if well is None else max(0, well - base) / SECOND,
             blank_s=0.0 if fell is None or well is None else max(0, well - fell) / SECOND,
             trouble=self.trouble,
-            disturbed=max(self._late_ms[looked:], default=0.0) > DISTURBED_MS,
+            disturbed=self._disturbed(looked),
         )
+
+    def _disturbed(self, looked: int) -> bool:
+        """Whether the loop has stood still since."""
+        return max(self._late_ms[looked:], default=0.0) > DISTURBED_MS
 
     def _listen(self, injection: Injection) -> None:
         """Note when it first hits something."""
@@ -315,7 +330,7 @@ class Run:
         if name in ("delisting", "tick change"):
             self._tasks.append(asyncio.create_task(self._list_again()))
         elif name.startswith("REST"):
-            if name != POISON and target.books and target.server.name != "BYBIT" and self.rng.random() < 0.5:
+            if name != POISON and target.books and "rest book" in target.server.dialect.features and self.rng.random() < 0.5:
                 self.provoked = True
                 rig.live.resync(self.rng.choice(target.books))
             else:
@@ -366,7 +381,7 @@ class Run:
     def _judge_response(self, fell: Ns | None) -> None:
         if self.hit_ns is None or self.trouble:
             return
-        cure = self.fault.recovers_by
+        cure = self.cure
         if cure in (Cure.RESYNC, Cure.RECONNECT) and fell is None and self._must_be_seen():
             self.trouble = "not noticed"
         if cure is Cure.GOES_ON and fell is not None and not self.provoked:
@@ -381,11 +396,18 @@ class Run:
 class Campaign:
     """Rigs, the jobs that are left, and a worker for each place."""
 
-    def __init__(self, rigs: Sequence[Rig], work: Sequence[Job], tell: Callable[[str], None] = lambda _text: None) -> None:
+    def __init__(
+        self,
+        rigs: Sequence[Rig],
+        work: Callable[[Sequence[str]], Sequence[Job]],
+        tell: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        """`work`: the jobs, given the faults that can be done in these rigs."""
         self.rigs = rigs
-        self.left = sorted((job for job in work if job.fault != POISON), key=lambda job: -_weight(FAULTS[job.fault]))
-        self.last = [job for job in work if job.fault == POISON]
-        self.asked = len(work)
+        self.left: list[Job] = []
+        self.last: list[Job] = []
+        self.asked = 0
+        self._plan = work
         self.outcomes: list[Outcome] = []
         self.stuck: list[str] = []
         self._busy = 0
@@ -395,9 +417,14 @@ class Campaign:
     async def run(self) -> Report:
         begun, cpu = time.monotonic(), time.process_time()
         watch = asyncio.create_task(_watch_loop(self._late_ms))
-        await asyncio.gather(*(rig.start() for rig in self.rigs))
         try:
-            await asyncio.gather(*(self._work(Place(rig, name)) for rig in self.rigs for name in POOLS))
+            await asyncio.gather(*(rig.start() for rig in self.rigs))
+            work = self._plan(fitting(self.rigs[0].servers.values(), tuple(FAULTS)))
+            self.asked = len(work)
+            self.left = sorted((job for job in work if job.fault != POISON), key=lambda job: -_weight(FAULTS[job.fault]))
+            self.last = [job for job in work if job.fault == POISON]
+            places = [Place(rig, *pool) for rig in self.rigs for pool in rig.pools().items()]
+            await asyncio.gather(*map(self._work, places))
             reports = [self._report(rig) for rig in self.rigs]
         finally:
             watch.cancel()
@@ -488,12 +515,44 @@ def _weight(fault: Fault) -> float:
     return fault.lasts_s[1] + (20.0 if fault.name in AT_THE_DOOR | MUTE else 0.0)
 
 
-def part_of(seed: int, count: int, rigs: int, part: int = 0, parts: int = 1, faults: tuple[str, ...] = tuple(FAULTS)) -> Report:
-    """A part of a campaign, in this process: each `parts`-th of its faults."""
-    work = jobs(seed, count, faults)[part::parts]
-    numbers = [seed * 1_000 + part * rigs + number for number in range(rigs)]
-    made = [Rig(number, (ASSETS[number % len(ASSETS)],), quick=number % 2 == 0) for number in numbers]
-    return asyncio.run(Campaign(made, work, _tell if sys.stderr.isatty() else lambda _text: None).run())
+class Share(Struct, frozen=True):
+    """What one group of venues gets of a campaign."""
+
+    venues: tuple[VenueId, ...]
+    count: int
+    rigs: int
+
+
+def shares(count: int, rigs: int, groups: Sequence[tuple[VenueId, ...]] = GROUPS) -> list[Share]:
+    """A campaign of so many faults: half of them are the first group's, which has half of the places."""
+    if len(groups) == 1:
+        return [Share(groups[0], count, rigs)]
+    each = count // (2 * (len(groups) - 1))
+    return [
+        Share(groups[0], count - each * (len(groups) - 1), max(1, rigs // 2)),
+        *(Share(venues, each, max(1, rigs // 2)) for venues in groups[1:]),
+    ]
+
+
+def part_of(
+    seed: int, work: Sequence[Share], part: int = 0, parts: int = 1, faults: tuple[str, ...] = tuple(FAULTS)
+) -> list[Report]:
+    """A part of a campaign, in this process: each `parts`-th of the faults of each group of venues. A report a group."""
+    tell = _tell if sys.stderr.isatty() else lambda _text: None
+    campaigns = []
+    for share in work:
+        numbers = [seed * 1_000 + part * share.rigs + number for number in range(share.rigs)]
+        rigs = [Rig(number, (ASSETS[number % len(ASSETS)],), quick=number % 2 == 0, venues=share.venues) for number in numbers]
+
+        def plan(known: Sequence[str], share: Share = share) -> Sequence[Job]:
+            return jobs(seed, share.count, [name for name in known if name in faults])[part::parts]
+
+        campaigns.append(Campaign(rigs, plan, tell))
+
+    async def all_of_them() -> list[Report]:
+        return await asyncio.gather(*(campaign.run() for campaign in campaigns))
+
+    return asyncio.run(all_of_them())
 
 
 def _tell(text: str) -> None:

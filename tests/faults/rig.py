@@ -1,13 +1,14 @@
 """One exchange, the real feeds on it, and a judge between them and a real engine. What of it a fault hits is found here.
 
 Nothing is patched: the adapters, the connections and the request pools are those of the program, and only learn where the venues
-are. One asset a rig keeps it cheap, so that many rigs run in one process.
+are. One asset and one or two venues a rig keep it cheap, so that many rigs run in one process.
 """
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from random import Random
 from typing import Final
 
@@ -15,7 +16,7 @@ from analytics.engine import Engine
 from analytics.settings import AnalyticsSettings
 from feeds.connection import Link
 from feeds.live import Live
-from feeds.model import MS, SECOND, Channel, InstrumentId, Ns, Stream
+from feeds.model import MS, SECOND, Channel, InstrumentId, Ns, Stream, VenueId
 from feeds.simulator import run
 from feeds.simulator.injection import listing_at
 from feeds.simulator.kit import Connection, VenueServer
@@ -26,33 +27,39 @@ from tests.judge import Judge, Turn
 from tui.demo import places
 from tui.watching import Watch, chosen
 
-POOLS: Final[Mapping[str, Sequence[str]]] = {
-    "spot": ("BINANCE.spot",),
-    "futures": ("BINANCE.usdm", "BINANCE.coinm"),
-    "bybit": ("BYBIT",),
-}
-"""Servers that share a request limit: two faults at once on one of these would be two on the same book."""
+GROUPS: Final[Sequence[tuple[VenueId, ...]]] = (("BINANCE", "BYBIT"), ("OKX",), ("DERIBIT",), ("BITMEX",))
+"""Which venues share a rig."""
+START_S: Final = 60.0
 STEADY_NS: Final[Ns] = 60 * SECOND
 WINDOW_S: Final = 59.5
 """A minute, less what a connect may take from the moment it is allowed until it arrives."""
 
 
 class Rig:
-    """Args: assets: of the market; quick: websocket library, as `feeds.wire.library` takes it."""
+    """Args: assets: of the market; quick: websocket library, as `feeds.wire.library` takes it; venues: that are there."""
 
-    def __init__(self, seed: int, assets: Sequence[str] = ("SOL",), quick: bool | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        assets: Sequence[str] = ("SOL",),
+        quick: bool | None = None,
+        venues: Sequence[VenueId] = GROUPS[0],
+    ) -> None:
         self.seed = seed
         self.assets = assets
+        self.listed = venues
         self._quick = quick
         self.names: dict[str, InstrumentId] = {}
         """The simulator's name of an instrument → ours."""
         self.hits: dict[InstrumentId, list[tuple[Ns, Ns]]] = {}
         """When a book was under a fault: from the strike until it had recovered."""
         self.begun_ns: Ns = 0
+        self._running = AsyncExitStack()
 
     async def start(self) -> None:
         """Raises TimeoutError when not everything is up in time."""
-        self.exchange = await run.start(self.seed, assets=self.assets)
+        self.exchange = await run.start(self.seed, assets=self.assets, venues=self.listed)
+        self._running.push_async_callback(self.exchange.stop)
         self.servers: Mapping[str, VenueServer] = self.exchange.servers
         bases = {
             name: {"rest": each.rest, "websocket": each.websocket}
@@ -60,7 +67,7 @@ class Rig:
             if "." in name
         }
         self.venues: Mapping[str, Venue] = placed_venues(places(bases))
-        self.judge = Judge(self.exchange.world, Engine(AnalyticsSettings()))
+        self.judge = Judge(self.servers.values(), Engine(AnalyticsSettings()))
         self.watch = Watch(pinned=tuple(self.assets))
         self.live = Live(
             self.venues,
@@ -70,21 +77,40 @@ class Rig:
             chosen=library(self._quick),
             rng=Random(self.seed),
         )
-        self._task = asyncio.create_task(self.live.run())
-        async with asyncio.timeout(30):
-            while len(self.live.links) < 7 or not all(map(self.well, self.live.links.values())):
-                await asyncio.sleep(0.05)
+        self._running.push_async_callback(self._end, asyncio.create_task(self.live.run()))
+        begun = time.monotonic()
+        while not all_up(self.live) or not all(map(self.well, self.live.links.values())):
+            if time.monotonic() - begun > START_S:
+                raise TimeoutError(f"rig {self.seed} {self.listed}: {self.missing() or 'no links'}")
+            await asyncio.sleep(0.05)
         self.names = {self.judge.key(each): each.id for each in self.live.hub.instruments.values()}
         self.begun_ns = self.now
 
+    def missing(self) -> str:
+        """What is not up."""
+        streams = self.streams_of(self.live.links.values())
+        bad = [f"{each.instrument} {each.channel} {self.judge.status.get(each)}" for each in streams if not self.judge.good(each)]
+        return ", ".join([*bad[:3], *self.live.trouble.values()])
+
     async def stop(self) -> None:
+        """End what has been started."""
+        await self._running.aclose()
+
+    async def _end(self, running: asyncio.Task[None]) -> None:
         self.live.stop()
-        await self._task
-        await self.exchange.stop()
+        await running
 
     @property
     def now(self) -> Ns:
         return self.live.clock.stamp()
+
+    def pools(self) -> dict[str, list[VenueServer]]:
+        """Servers that share a request limit, by its name: two faults at once on one of these would be two on the same book."""
+        found: dict[str, list[VenueServer]] = {}
+        for server in self.servers.values():
+            venue, _, market = server.names[0].partition(".")
+            found.setdefault(self.venues[venue].terms(market).pool, []).append(server)
+        return found
 
     # -- what is where -----------------------------------------------------------------------------------------------------
 
@@ -168,6 +194,12 @@ class Rig:
                 whole += until - begin
                 good += good_within(self.judge.turns[Stream(instrument, Channel.BOOK)], begin, until)
         return whole / SECOND, good / SECOND
+
+
+def all_up(live: Live) -> bool:
+    """Whether every market of every venue has its links."""
+    linked = {(link.plan.venue, link.plan.market) for link in live.links.values()}
+    return all((name, market) in linked for name, venue in live.venues.items() for market in markets_of(venue))
 
 
 def most_within(times_s: deque[float], window_s: float) -> int:

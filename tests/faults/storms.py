@@ -23,11 +23,10 @@ from feeds.orderbook import OrderBook
 from feeds.simulator import run
 from feeds.simulator.faults import FAULTS
 from feeds.simulator.injection import Injection
-from feeds.simulator.kit import TEXT, Connection
-from feeds.simulator.market import World
-from feeds.simulator.truebook import Levels, Touch
+from feeds.simulator.kit import TEXT, Connection, VenueServer
 from feeds.venues import markets_of, placed_venues
 from tests.faults.report import percentile
+from tests.faults.rig import all_up
 from tests.judge import Judge
 from tui.demo import places
 from tui.watching import Watch, chosen
@@ -42,7 +41,6 @@ PULSE_NS: Final[Ns] = SECOND
 OLD_NS: Final[Ns] = PULSE_NS + 100 * MS
 """Farther behind a book must be shown as late or silent: a pulse may be a second old, and a book is sent each 100 ms."""
 LAG_P99_MS: Final = 250.0
-LINKS: Final = 7
 READY_S: Final = 150.0
 """A spent budget and the longest back-off."""
 FLOOD_S: Final = 12.0
@@ -53,41 +51,38 @@ FLOODS_MB: Final = (150.0, 60.0)
 T = TypeVar("T")
 
 
-class LockedWorld:
-    """The truth, asked from another thread than the one that moves it on."""
+class LockedTruth:
+    """The exchange's truth, asked from another thread than the one that moves it on."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, exchange: run.Exchange) -> None:
+        self._world = exchange.world
         self._lock = threading.Lock()
-        usual = world.advance
+        self._world.advance = self._locked(self._world.advance)  # type: ignore[method-assign]
+        for server in exchange.servers.values():
+            server.truth = self._locked(server.truth)  # type: ignore[method-assign]
+            server.truth_touch = self._locked(server.truth_touch)  # type: ignore[method-assign]
 
-        def advance(now_ns: Ns) -> None:
+    def _locked(self, usual: Callable[..., T]) -> Callable[..., T]:
+        def ask(*what: Any) -> T:
             with self._lock:
-                usual(now_ns)
+                return usual(*what)
 
-        world.advance = advance  # type: ignore[method-assign]
+        return ask
 
-    def truth(self, key: str, seq: int, depth: int | None = None) -> tuple[Levels, Levels]:
-        with self._lock:
-            return self._world.truth(key, seq, depth)
-
-    def truth_touch(self, key: str, seq: int) -> Touch:
-        with self._lock:
-            return self._world.truth_touch(key, seq)
-
-    def behind(self, key: str, seq: int, now: Ns) -> Ns:
-        """How old the state `seq` is; 0 where nothing has come after it."""
+    def behind(self, server: VenueServer, key: str, number: int, now: Ns) -> Ns:
+        """How old the state that a reader calls so is; 0 where nothing has come after it. Raises KeyError for none."""
         with self._lock:
             book = self._world.books[key]
+            seq = server.state(key, number)
             return 0 if seq == book.seq else now - book.time_of(seq)
 
 
 class AgeJudge(Judge):
     """A judge that also asks, at each boundary, whether what is behind is shown as behind."""
 
-    def __init__(self, world: LockedWorld) -> None:
-        super().__init__(world, Engine(AnalyticsSettings()))  # type: ignore[arg-type]  # its truth is all that is asked for
-        self.locked = world
+    def __init__(self, exchange: run.Exchange) -> None:
+        super().__init__(exchange.servers.values(), Engine(AnalyticsSettings()))
+        self.locked = LockedTruth(exchange)
         self.books: dict[InstrumentId, OrderBook] = {}
         self.lags_ms: list[tuple[Ns, float]] = []
         self.asked = 0
@@ -104,7 +99,12 @@ class AgeJudge(Judge):
                 continue
             self.lags_ms.append((now, book.leg.raw_ns / MS))
             try:
-                behind = self.locked.behind(self.key(book.instrument), max(book.seq, book.touch_seq), now)
+                behind = self.locked.behind(
+                    self.server(book.instrument),
+                    self.key(book.instrument),
+                    self.numbers(book, max(book.seq, book.touch_seq))[0],
+                    now,
+                )
             except KeyError:
                 continue
             self.asked += 1
@@ -136,10 +136,9 @@ class Stage:
         self._thread = threading.Thread(target=self.there.run_forever, daemon=True)
         self._thread.start()
         self.exchange = await self.at_the_venue(run.start(self.seed, assets=("SOL",)))
-        self.world = LockedWorld(self.exchange.world)
         ends = {name: {"rest": one.rest, "websocket": one.websocket} for name, one in self.exchange.endpoints.items()}
         venues = placed_venues(places({name: bases for name, bases in ends.items() if "." in name}))
-        self.judge = AgeJudge(self.world)
+        self.judge = AgeJudge(self.exchange)
         watch = Watch(pinned=("SOL",))
         self.live = Live(
             venues,
@@ -179,7 +178,7 @@ class Stage:
         return self.live.clock.stamp()
 
     def ready(self) -> bool:
-        return len(self.live.links) == LINKS and all(map(self.well, self.live.links.values()))
+        return all_up(self.live) and all(map(self.well, self.live.links.values()))
 
     async def until_ready(self) -> float:
         """Seconds until every stream is good, or until it is plain that they will not be."""

@@ -1,4 +1,6 @@
-"""Fifty faults of the campaign at a fixed seed, and the list of guards. `make faults` is the campaign as a whole.
+"""Faults of the campaign at a fixed seed, and the list of guards. `make faults` is the campaign as a whole.
+
+Fifty on the first venues, six on each other.
 
 The two halves run side by side, and within them several exchanges with several faults at once, so that a quarter of an hour of
 faults takes less than a minute.
@@ -10,33 +12,41 @@ from itertools import pairwise
 import pytest
 
 from feeds.simulator.faults import FAULTS
-from tests.faults.campaign import MUTE, RESETS, Report, jobs, part_of
+from tests.faults.campaign import MUTE, RESETS, Report, Share, jobs, part_of, shares
 from tests.faults.guards import misplaced
 from tests.faults.report import broken, evidence, limits, percentile, text
-from tests.faults.rig import gaps_between, good_within, most_within
+from tests.faults.rig import GROUPS, gaps_between, good_within, most_within
 from tests.judge import Turn
 
 SEED = 4
 COUNT = 50
 HALVES = 2
-RIGS = 5
-SLOW = MUTE | {"one topic muted", "accept then close", "burst", "acknowledgement lost", "snapshot too old five times", "REST 403"}
+WORK = (Share(GROUPS[0], COUNT, 5), *(Share(venues, 6, 1) for venues in GROUPS[1:]))
+SLOW = MUTE | {
+    "one topic muted",
+    "accept then close",
+    "burst",
+    "acknowledgement lost",
+    "snapshot too old five times",
+    "no snapshot in band",
+    "REST 403",
+}
 """They stand for long, or cost a host its connects of a minute: the campaign does them."""
 QUICK = tuple(name for name in FAULTS if name not in SLOW)
 
 
 @pytest.mark.parametrize("half", range(HALVES))
 def test_no_fault_shows_a_wrong_book_and_every_one_is_recovered_from(half: int) -> None:
-    report = part_of(SEED, COUNT, RIGS, half, HALVES, QUICK)
-    print("\n".join(text(report, SEED)))
-    assert len(report.outcomes) == COUNT // HALVES
-    assert sum(rig.published for rig in report.rigs) > 1_000  # a judge that saw nothing proves nothing
-    assert not [line for line in broken(report) if not timed(line.name)], "\n".join(evidence(report))
-    late = percentile(report.loop_late_ms, 0.99) / 1e3
-    for one in report.outcomes:
-        if one.fault == "half-open":
-            assert one.detected_s is not None
-            assert one.detected_s < 5.0 + 20 * late + 3.0  # counted by the campaign; here the machine may be busy
+    for share, report in zip(WORK, part_of(SEED, WORK, half, HALVES, QUICK), strict=True):
+        print("\n".join([", ".join(share.venues), *text(report, SEED)]))
+        assert len(report.outcomes) == share.count // HALVES
+        assert sum(rig.published for rig in report.rigs) > 20 * len(report.outcomes)  # a judge that saw nothing proves nothing
+        assert not [line for line in broken(report) if not timed(line.name)], "\n".join(evidence(report))
+        late = percentile(report.loop_late_ms, 0.99) / 1e3
+        for one in report.outcomes:
+            if one.fault == "half-open":
+                assert one.detected_s is not None
+                assert one.detected_s < 5.0 + 20 * late + 3.0  # counted by the campaign; here the machine may be busy
 
 
 def timed(name: str) -> bool:
@@ -45,7 +55,7 @@ def timed(name: str) -> bool:
 
 
 def test_every_limit_is_judged_and_a_broken_one_is_told() -> None:
-    report = part_of(SEED, 0, 1, 0, 1, QUICK)
+    (report,) = part_of(SEED, [Share(GROUPS[0], 0, 1)])
     assert not [line for line in limits(report) if line.must and not line.good and not timed(line.name)]
     rig = report.rigs[0]
     rig.wrong.append("a book")
@@ -68,6 +78,13 @@ def test_a_campaign_does_every_fault_as_often_as_every_other() -> None:
     assert jobs(1, count) == jobs(1, count)
     assert jobs(1, count) != jobs(2, count)
     assert RESETS <= set(FAULTS)
+
+
+def test_a_campaign_gives_half_of_its_faults_to_the_first_venues_and_every_venue_gets_some() -> None:
+    assert sum(share.count for share in shares(200, 6)) == 200
+    assert [share.count for share in shares(200, 6)] == [101, 33, 33, 33]
+    assert [share.venues for share in shares(200, 6)] == list(GROUPS)
+    assert shares(300, 6, [("OKX",)]) == [Share(("OKX",), 300, 6)]
 
 
 def test_the_time_without_a_fault_is_what_no_fault_covers() -> None:

@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -108,7 +109,7 @@ def test_captures_of_a_venue_without_an_adapter_are_refused_by_its_name(tmp_path
         import_capture([recording(name)], tmp_path / name, venues=without)
 
 
-@pytest.mark.parametrize("name", ["tardis-2019-04-01", "binance-rest", "history"])
+@pytest.mark.parametrize("name", ["binance-rest", "history"])
 def test_folders_that_hold_no_capture_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError):
         import_capture([recording(name)], tmp_path / name, venues=VENUES)
@@ -162,3 +163,39 @@ def test_a_damaged_copy_of_the_night_loses_what_was_hit_and_says_so(tmp_path: Pa
     assert [record for record in records if record.recv_ns > index[10][0]] == after[: len(records)]
     assert len(made.damage) >= 2
     assert len(records) > 0.9 * len(whole)
+
+
+RAW = {"bitmex-2021-07-22": ("bitmex", "bitmex-public"), "okx-2022-05-13": ("okex", "okx-public")}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_a_capture_put_into_the_raw_lines_of_tardis_gives_the_same_books(tmp_path: Path, name: str) -> None:
+    """The lines name no exchange: the messages' own form tells the venue."""
+    exchange, conn = RAW[name]
+    report, records = imported(name, tmp_path)
+    own = [record for record in records if record.kind == "t" and record.conn == conn]
+    path = tmp_path / "raw.jsonl"
+    with path.open("wb") as file:
+        for record in own:
+            at = datetime.fromtimestamp(record.recv_ns // 1_000_000_000, UTC)
+            micros = record.recv_ns % 1_000_000_000 // 1_000
+            file.write(
+                b'{"localTimestamp":"%s","message":%s}\n' % (f"{at:%Y-%m-%dT%H:%M:%S}.{micros:06}0Z".encode(), record.payload)
+            )
+    listed = tmp_path / "listed.json"
+    listed.write_bytes(msgspec.json.encode(report.instruments))
+    again = import_capture([path], tmp_path / "raw", venues=VENUES, instruments=listed)
+    assert again.damage == ()
+    (connection,) = again.connections
+    assert (connection.conn, connection.url) == (conn, f"tardis-raw://{exchange}/public")
+    made = list(Recording(tmp_path / "raw").records())
+    assert [record.payload for record in made if record.kind == "t"] == [record.payload for record in own]
+    found = []
+    for each in (records, made):
+        hub = Hub(VENUES, Silent())  # type: ignore[abstract]  # empty bodies of a protocol: nothing is missing
+        for record in each:
+            if record.kind != "c":
+                hub.handle(record)
+        found.append(books(hub))
+    assert found[0] == found[1]
+    assert {state for state, *_ in found[0].values()} == {BookState.SYNCED}

@@ -34,7 +34,7 @@ from feeds.simulator.kit import RestHook, VenueServer
 from feeds.venue import Endpoint, Terms, Venue
 from feeds.venues import KINDS, markets_of
 from feeds.venues.binance import Binance
-from tests.judge import DEPTHS, Judge
+from tests.judge import Judge
 from tui.export import export
 from tui.live import LiveRun
 from tui.report import make_report
@@ -59,8 +59,8 @@ STOP_WITHIN_S: Final = 2.0
 class Whole(Judge):
     """A judge that also counts the moments at which somebody had no book who had one before."""
 
-    def __init__(self, world: Any, listener: Any) -> None:
-        super().__init__(world, listener)
+    def __init__(self, servers: Any, listener: Any) -> None:
+        super().__init__(servers, listener)
         self.had: set[Stream] = set()
         self.without: list[Status] = []
         self.books: dict[str, OrderBook] = {}
@@ -167,7 +167,7 @@ async def rigged(
         found = places_of(at, venue)
         if websocket:
             found[market] = Endpoint(found[market].rest, websocket)
-        judge = Whole(at.world, Engine(AnalyticsSettings()))
+        judge = Whole(at.servers.values(), Engine(AnalyticsSettings()))
         live = Live(
             {venue: (make or REAL[venue])(found)},
             judge,
@@ -204,7 +204,7 @@ async def test_after_thousands_of_updates_every_level_is_the_exchanges(venue: st
         await rig.rest(rig.up_to_date)
         for instrument in rig.wanted:
             book = judge.books[instrument.id]
-            bids, asks = rig.world.truth(judge.key(instrument), book.seq, DEPTHS[venue])
+            bids, asks = judge.server(instrument).truth(judge.key(instrument), book.seq, judge.depth(book))
             assert len(bids) >= 100
             assert (book.bids.levels(len(bids)), book.asks.levels(len(asks))) == (bids, asks)
         assert (judge.wrong, judge.unknown, judge.without) == ([], 0, [])

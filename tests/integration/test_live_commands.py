@@ -20,6 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from feeds.recording import Recording
+from feeds.simulator.run import SERVERS
 from tests.full_disk import disk_full_at
 from tests.terminal import plain_environment
 from tui.cli import cli
@@ -38,6 +39,8 @@ MARKETS: Final = (
     "OKX public",
     "DERIBIT public",
 )
+WATCHED, CONNECTIONS = 18, 10
+"""Of bitcoin at the simulated venues."""
 RULES: Final = """
 [[rule]]
 id = "apart"
@@ -192,7 +195,7 @@ def test_a_recording_replays_to_the_alerts_that_its_run_exported(home: Path, con
     assert Path("live.csv").read_bytes() == Path("replay.csv").read_bytes()
     report = strict_json(again.stdout)
     assert report["notes"] == []
-    assert len(report["markets"]) == 8
+    assert len(report["markets"]) == WATCHED
     assert list((home / "state").glob("**/*")) == [], "a recording logs no alerts unless it is told where"
 
 
@@ -255,10 +258,10 @@ def test_each_line_of_watch_is_one_json_object(config: Path, rules: Path) -> Non
     assert result.exit_code == 0, result.output
     lines = [strict_json(line) for line in result.stdout.splitlines()]
     kinds = Counter(line["type"] for line in lines)
-    assert set(kinds) == {"alert", "market", "pair", "route", "link"}
+    assert set(kinds) == {"alert", "fx", "market", "pair", "route", "link"}
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", line["at"]) for line in lines)
     last = {line["instrument"]: line for line in lines if line["type"] == "market"}
-    assert len(last) == 8
+    assert len(last) == WATCHED
     assert all(market["bid"] < market["ask"] for market in last.values())
     links = {line["slot"]: line for line in lines if line["type"] == "link"}
     assert {link["state"] for link in links.values()} == {"ready"}
@@ -271,7 +274,7 @@ def test_watch_shows_what_is_asked_for_and_no_more(config: Path) -> None:
     result = run("--config", config, "watch", "--seconds", "2.5", "--show", "links", "--every", "2")
     lines = [strict_json(line) for line in result.stdout.splitlines()]
     assert {line["type"] for line in lines} == {"link"}
-    assert len(lines) == 7, "once in two seconds"
+    assert len(lines) == CONNECTIONS, "once in two seconds"
 
 
 def test_a_reader_that_has_seen_enough_ends_watch_quietly(config: Path) -> None:
@@ -294,7 +297,7 @@ def test_instruments_are_listed_with_unit_tick_and_funding(config: Path) -> None
     said = strict_json(result.stdout)
     found = {row["instrument"]: row for row in said["instruments"]}
     assert said["trouble"] == []
-    assert len(found) == 8
+    assert len(found) == WATCHED
     coin = found["BINANCE:BTC/USD:BTC"]
     assert (coin["market"], coin["kind"], coin["contract"], coin["unit"], coin["tick"]) == (
         "coinm",
@@ -312,9 +315,9 @@ def test_instruments_are_listed_with_unit_tick_and_funding(config: Path) -> None
     table = run("--config", config, "instruments").stdout.splitlines()
     heads = [head.strip() for head in re.split(" {2,}", table[0])]
     assert heads == ["instrument", "native", "market", "kind", "contract", "tick", "lot", "unit of size", "funding", "expiry"]
-    assert len(table) == 9
+    assert len(table) == 1 + WATCHED
     every = strict_json(run("--config", config, "instruments", "--all", "--json").stdout)
-    assert len(every["instruments"]) > 8
+    assert len(every["instruments"]) > WATCHED
 
 
 def test_instruments_of_a_venue_that_is_away_are_a_line_and_those_of_the_others_are_there(
@@ -424,7 +427,7 @@ def is_running(pid: int) -> bool:
 def test_a_simulator_is_started_from_the_program_and_not_from_the_working_directory() -> None:
     Path("feeds.py").write_text("raise SystemExit('not ours')")
     with demo_venues(Demo(seed=1)) as venues:
-        assert set(venues) == {"BINANCE", "BYBIT"}
+        assert set(venues) == set(SERVERS)
 
 
 def test_a_simulator_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ class Rig:
         self.exchange = at
         self.run = run
         self.ahead_ns: Ns = 0
-        self.judge = Judge(at.world, run.engine)
+        self.judge = Judge(at.servers.values(), run.engine)
         run.live.clock = ReceiveClock(time.time_ns, self.monotonic)
         run.live.hub.listener = self.judge
         self.wall_ns = run.live.clock.stamp

@@ -20,6 +20,7 @@ from textual.filter import NoColor
 from textual.geometry import Region
 
 from analytics.alert import Alert, AlertState, Leg, Severity
+from analytics.fx import COINS, FxRate, Missing, Source
 from analytics.ladder import AxisView, CursorView, LadderColumn
 from analytics.routes import Axis
 from analytics.snapshot import BookView, MarketView, PairView, Print, RouteDetail, RouteView, Snapshot
@@ -116,8 +117,20 @@ PAIR: Final = st.builds(
 )
 QUOTE: Final = st.builds(RouteQuote, **dict.fromkeys(RouteQuote.__struct_fields__, NUMBER))
 EPISODE: Final = st.builds(Episode, **{name: NS if name.endswith("_ns") else QUOTE for name in Episode.__struct_fields__})
+FX: Final = st.builds(
+    FxRate,
+    currency=st.sampled_from(COINS),
+    usd=NUMBER,
+    uncertainty_bps=NUMBER,
+    source=st.sampled_from((None, *Source)),
+    at_ns=NS,
+    estimates=COUNT,
+    missing=st.sampled_from(Missing),
+)
 DETAIL: Final = st.builds(
     RouteDetail,
+    fx_bps=MAYBE,
+    rates=st.lists(FX, max_size=2).map(tuple),
     buy_price=MAYBE,
     sell_price=MAYBE,
     buy_fee_bps=MAYBE,
@@ -183,6 +196,7 @@ MARKETS: Final = st.lists(MARKET, min_size=0, max_size=len(IDS)).map(
 )
 SNAPSHOT: Final = st.builds(
     Snapshot,
+    fx=st.lists(FX, max_size=2).map(tuple),
     now_ns=NS,
     markets=MARKETS,
     books=st.lists(BOOK, max_size=3).map(tuple),

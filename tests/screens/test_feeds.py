@@ -27,6 +27,7 @@ class Steered:
     def __init__(self, made: Machinery) -> None:
         self.links = {slot: SimpleNamespace(plan=SimpleNamespace(streams=streams)) for slot, streams in made.carries.items()}
         self.trouble = made.trouble
+        self.shut = {market: made.trouble[market] for market in made.shut}
         self.told: list[tuple[str, str]] = []
         self.recorder: SimpleNamespace | None = None
         self._paused: set[str] = set()
@@ -180,6 +181,17 @@ async def test_a_venue_that_lists_nothing_is_shown_with_its_reason(recording: Pa
         await stage.press("8")
         assert "○ no list" in stage.text()
         assert "api.bybit.com: no answer to the connect" in stage.text()
+
+
+async def test_a_venue_that_has_closed_is_called_closed_and_cannot_be_opened_anew(recording: Path) -> None:
+    place = ("BITMEX", "public")
+    async with on_stage(recording, untouched=True) as stage:
+        make_live(stage, machinery(("BTC",), trouble={place: "venue closed on 2026-09-23"}, shut={place}))
+        await stage.press("8")
+        assert "○ closed" in stage.text()
+        assert "venue closed on 2026-09-23" in stage.text()
+        await stage.press("g", "r")
+        assert stage.told == "venue closed on 2026-09-23"
 
 
 # -- keys ----------------------------------------------------------------------------------------------------------------------

@@ -281,8 +281,8 @@ def test_two_rules_of_one_name_are_refused() -> None:
         Trace(rule(), rule())
 
 
-def test_the_shipped_rules_are_route_stale_and_gap_and_nothing_about_imbalance_or_z() -> None:
-    assert [each.id for each in DEFAULT_RULES if each.enabled] == ["route", "stale", "gap"]
+def test_the_shipped_rules_are_route_stale_gap_and_depeg_and_nothing_about_imbalance_or_z() -> None:
+    assert [each.id for each in DEFAULT_RULES if each.enabled] == ["route", "stale", "gap", "depeg"]
 
 
 def test_what_was_pending_does_not_ripen_while_nothing_is_known() -> None:

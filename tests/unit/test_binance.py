@@ -33,6 +33,7 @@ from feeds.model import (
     Metric,
     Ns,
     OpenInterest,
+    PairIndex,
     Status,
     Stream,
     Trade,
@@ -85,6 +86,9 @@ class Notes:
 
     def on_metric(self, instrument: Instrument, metric: Metric, now: Ns) -> None:
         self.metrics.append((instrument.id, metric))
+
+    def on_pair_index(self, index: PairIndex, now: Ns) -> None:
+        """This venue tells none."""
 
     def on_health(self, stream: Stream, health: Health, now: Ns) -> None:
         """Tested in test_health."""

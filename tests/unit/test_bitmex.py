@@ -815,13 +815,38 @@ def test_a_refused_ticker_is_asked_for_anew_since_a_change_may_be_lost() -> None
     assert at.heard.metrics == [Index(5.0, AT)]  # the mark of before is not believed any more
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"{}", b'{"table":"nothing","data":[{"symbol":"XBTUSD"}]}', b'{"table":"trade","data":[{}]}']
-)
+@pytest.mark.parametrize("data", [b'{"table":"nothing","data":[{"symbol":"XBTUSD"}]}', b'{"table":"trade","data":[{}]}'])
 def test_a_refused_frame_of_no_stream_asks_for_nothing(data: bytes) -> None:
     at = synced()
     assert at.session.refused(data, at.now) == NOTHING
     assert at.book().published
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}", b'{"tab', b'{"table":"orderBookL2","act', b'{"tabl\xff":"orderBookL2","data":[]}', b'{"table":"orderBookL2"}'],
+)
+def test_a_refused_frame_of_nobody_knows_which_book_starts_every_book_over(data: bytes) -> None:
+    at = desk(XBTUSD, UNI, channels=[Channel.BOOK])
+    at.send(PARTIAL)
+    at.send(book("partial", level(1, "Buy", 1, 5.0), symbol="UNIUSDT"))
+    assert len(at.session.refused(data, at.now)) == 4  # nothing would prove it lost
+    assert not at.book().published
+    assert not at.book(UNI).published
+
+
+def test_a_refused_frame_that_names_its_symbol_alone_starts_that_book_over() -> None:
+    at = desk(XBTUSD, UNI, channels=[Channel.BOOK])
+    at.send(PARTIAL)
+    at.send(book("partial", level(1, "Buy", 1, 5.0), symbol="UNIUSDT"))
+    assert fallen(at, at.session.refused(b'{"t\xffble":"orderBookL2","data":[{"symbol":"XBTUSD"}]}', at.now), "decode")
+    assert at.book(UNI).published
+
+
+def test_an_object_that_is_neither_rows_nor_an_answer_is_refused() -> None:
+    at = synced()
+    with pytest.raises(BadFrame):
+        at.send({})
 
 
 @pytest.mark.parametrize(
@@ -940,7 +965,7 @@ def test_a_session_asks_for_nothing_over_rest() -> None:
 def test_the_closed_venue_is_neither_asked_nor_connected_to(websocket: str) -> None:
     real = Bitmex({"public": Endpoint("https://www.bitmex.com", websocket)})
     assert real.closed("public") == CLOSED == "venue closed on 2026-09-23"
-    assert (real.catalogue(), real.plan([BOOK_STREAM], INSTRUMENTS)) == ([], [])
+    assert real.plan([BOOK_STREAM], INSTRUMENTS) == []
     assert Bitmex().plan([BOOK_STREAM], INSTRUMENTS) == []
 
 

@@ -27,6 +27,7 @@ from feeds.model import (
     Metric,
     Ns,
     OpenInterest,
+    PairIndex,
     Stats24h,
     Status,
     Stream,
@@ -49,10 +50,14 @@ class Heard:
     touches: list[tuple[str, float, float]] = field(default_factory=list)
     trades: list[tuple[Instrument, Trade]] = field(default_factory=list)
     metrics: list[Metric] = field(default_factory=list)
+    pairs: list[PairIndex] = field(default_factory=list)
 
     def on_time(self, now: Ns) -> None: ...
     def on_instrument(self, instrument: Instrument, now: Ns) -> None: ...
     def on_health(self, stream: Stream, health: Health, now: Ns) -> None: ...
+
+    def on_pair_index(self, index: PairIndex, now: Ns) -> None:
+        self.pairs.append(index)
 
     def on_status(self, stream: Stream, status: Status, now: Ns) -> None:
         self.statuses.append((stream, status))

@@ -102,6 +102,21 @@ def test_what_is_set_arrives_and_the_rest_keeps_its_default(tmp_path: Path) -> N
     assert (config.analytics.arb, config.analytics.fees) == (config.arb, config.fees)
 
 
+def test_a_rate_is_implied_unless_it_is_fixed_and_reaches_the_engine(tmp_path: Path) -> None:
+    assert (Config().analytics.fx, Config().analytics.fixed_usd, Config().alerts.depeg_bp) == ("implied", {}, 20.0)
+    text = "[venues]\nfx = { USDT = 0.9997 }\n[alerts]\ndepeg_bp = 50\n[fees]\nconversion_bp = 2.5\n"
+    config = load_config(write(tmp_path, text))
+    assert config.analytics.fixed_usd == {"USDT": 0.9997}
+    assert (config.alerts.depeg_bp, config.analytics.fees.conversion_bp) == (50.0, 2.5)
+
+
+@pytest.mark.parametrize("value", ["'fixed'", "0.9997", "{ USDT = 9997 }", "{ EUR = 1.1 }", "{ USDT = nan }"])
+def test_a_rate_that_cannot_be_is_refused_with_its_line(tmp_path: Path, value: str) -> None:
+    said = mistake(tmp_path, f"[venues]\nfx = {value}\n")
+    assert said.startswith("config.toml line 2: fx in [venues] is")
+    assert 'one of "implied" or a table of "name" = a' in said
+
+
 def test_no_file_is_fine_unless_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -29,6 +29,7 @@ from feeds.model import (
     Metric,
     Ns,
     OpenInterest,
+    PairIndex,
     Stats24h,
     Status,
     Stream,
@@ -281,6 +282,25 @@ def test_a_grouped_book_that_fell_is_whole_with_its_next_frame_and_not_asked_for
     assert at.book().published
     assert at.status(BOOK) == Status(LinkState.READY, BookState.SYNCED, "decode")
     assert pass_time(at, 3 * SECOND) == []
+
+
+def test_a_clock_of_the_engine_that_is_set_back_leaves_no_quote_of_before_over_the_book() -> None:
+    at = synced()
+    at.send(quote(100.5, 1.0, 100.7, 2.0, at=20_000))
+    at.send(change(71, 70, [["change", 100.0, 11.0]], at=19_900))
+    assert (at.book().bid, at.book().ask) == (100.5, 100.7)
+    at.send(change(72, 71, [["change", 100.0, 12.0]], at=300))
+    assert (at.book().bid, at.book().bid_size, at.book().ask) == (100.0, 12.0, 101.0)
+    at.send(quote(100.1, 3.0, 100.9, 4.0, at=320))
+    assert (at.book().bid, at.book().ask) == (100.1, 100.9)
+
+
+def test_a_clock_that_is_set_back_leaves_no_quote_of_before_over_a_grouped_book() -> None:
+    at = desk(PERP)
+    at.send(GROUPED)
+    at.send(quote(76914.2, 5.0, 76914.4, 6.0, at=500))
+    at.send(GROUPED.replace("1789344931549", "1789344931048"))
+    assert (at.book().bid, at.book().ask) == (76914.0, 76914.5)
 
 
 def test_two_books_of_one_instrument_do_not_mix() -> None:
@@ -972,7 +992,7 @@ def opened(*instruments: Instrument, channels: Sequence[Channel] | None = None) 
 
 
 def test_a_connection_asks_for_heartbeats_and_then_for_its_channels() -> None:
-    heartbeat, subscribe = opened(PERP, SPOT, OPTION)
+    heartbeat, subscribe, rates = opened(PERP, SPOT, OPTION)
     assert heartbeat == {"jsonrpc": "2.0", "id": 1, "method": "public/set_heartbeat", "params": {"interval": 30}}
     assert (subscribe["jsonrpc"], subscribe["id"], subscribe["method"]) == ("2.0", 2, "public/subscribe")
     assert subscribe["params"]["channels"] == [
@@ -987,6 +1007,44 @@ def test_a_connection_asks_for_heartbeats_and_then_for_its_channels() -> None:
         "deribit_price_index.btc_usdt",
         "book.BTC-25DEC26-76000-C.100ms",
     ]
+    pairs = ("btc_usd", "btc_usdc", "eth_usd", "eth_usdt", "eth_usdc", "usdc_usdt")  # one is asked for already
+    assert (rates["id"], rates["method"]) == (3, "public/subscribe")
+    assert rates["params"]["channels"] == [f"deribit_price_index.{pair}" for pair in pairs]
+
+
+def test_the_indices_that_tell_dollars_apart_are_told_whatever_is_watched_and_stay_when_their_spot_pair_goes() -> None:
+    at = desk(SPOT)
+    at.send(INDEX)
+    told = PairIndex("DERIBIT", "BTC", "USDT", 6521.17, 1535098298227 * MS)
+    assert (at.heard.pairs, at.heard.metrics) == ([told], [Index(6521.17, 1535098298227 * MS)])
+    left = sent(at.session.want((), [Stream(SPOT.id, channel) for channel in Channel], at.now))
+    assert "ticker.BTC_USDT.100ms" in left[0][1]
+    assert "deribit_price_index.btc_usdt" not in left[0][1]
+    at.heard.metrics.clear()
+    at.send(INDEX)
+    at.send(notice("deribit_price_index.usdc_usdt", {"timestamp": 5, "price": 0.9998, "index_name": "usdc_usdt"}))
+    assert at.heard.pairs == [told, told, PairIndex("DERIBIT", "USDC", "USDT", 0.9998, 5 * MS)]
+    assert (at.heard.metrics, at.board.ignored) == ([], 0)
+
+
+def test_an_index_that_flows_does_not_keep_a_market_alive_whose_ticker_is_silent() -> None:
+    at = desk(PERP)
+    at.send(FIRST)
+    spoke_ns = at.now
+    at.now += 2 * SECOND
+    at.send(notice("deribit_price_index.btc_usd", {"timestamp": 7, "price": 83000.0, "index_name": "btc_usd"}))
+    at.send(notice("deribit_price_index.eth_usdc", {"timestamp": 7, "price": 3000.0, "index_name": "eth_usdc"}))
+    assert at.session.pulse.last_ns == spoke_ns
+    (dropped,) = at.session.wake(spoke_ns + 3 * SECOND)
+    assert isinstance(dropped, Drop)
+
+
+def test_a_refused_index_of_a_pair_is_said_and_nothing_else_is_refused_with_it() -> None:
+    at = desk(PERP, acknowledges=False)
+    answer_to(at, 3, *(f"deribit_price_index.{pair}" for pair in ("btc_usd", "btc_usdt", "btc_usdc", "eth_usd", "eth_usdt")))
+    (said,) = at.said()
+    assert said.endswith("deribit_price_index.eth_usdc, deribit_price_index.usdc_usdt")
+    assert not any(asked.declined for asked in at.session.streams.values())
 
 
 def test_a_test_request_is_answered_at_once_and_is_no_sign_of_data() -> None:
@@ -1369,6 +1427,8 @@ def test_one_request_takes_at_most_a_hundred_channels_and_misses_none() -> None:
     names = ("book.{}.100ms", "quote.{}", "trades.{}.100ms", "ticker.{}.100ms")
     expected = [name.format(f"C{i}_USDC") for i in range(90) for name in names]
     expected += [f"deribit_price_index.c{i}_usdc" for i in range(90)]
+    expected += [f"deribit_price_index.{base}_{quote}" for base in ("btc", "eth") for quote in ("usd", "usdt", "usdc")]
+    expected += ["deribit_price_index.usdc_usdt"]
     assert sorted(channel for message in messages for channel in message["params"]["channels"]) == sorted(expected)
     assert len({message["id"] for message in messages}) == len(messages)
 
@@ -1547,6 +1607,19 @@ def test_an_inverse_perpetual_is_read_field_by_field() -> None:
         fees=Fees(0.0, 0.0005001),
     )
     assert found.to_quote(8450.0, 76917.5) == 8450.0
+
+
+@pytest.mark.parametrize("routed", [True, False])
+def test_trades_are_not_asked_for_where_a_pair_is_matched_on_another_exchange(routed: bool) -> None:
+    venue = Deribit()
+    rows = [row(), row(**PAIR, **({"is_cbe_routed": True, "is_csr": True} if routed else {}))]
+    body = json.dumps({"jsonrpc": "2.0", "result": rows}).encode()
+    perp, spot = venue.instruments({"instruments:any:any": body})
+    assert (Channel.TRADE in venue.channels(spot)) is not routed
+    assert Channel.TRADE in venue.channels(perp)
+    wanted = [Stream(each.id, Channel.TRADE) for each in (perp, spot)]
+    (plan,) = venue.plan(wanted, {each.id: each for each in (perp, spot)})
+    assert list(plan.streams) == wanted[: 1 if routed else 2]
 
 
 def test_a_dated_future_expires_when_its_list_says() -> None:

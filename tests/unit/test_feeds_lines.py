@@ -181,6 +181,20 @@ def test_a_market_whose_instruments_cannot_be_listed_stands_on_top_with_the_reas
     assert "api.bybit.com: no answer" in line
 
 
+def test_a_market_that_has_closed_for_good_is_called_closed_and_not_waited_for() -> None:
+    made = machinery(("BTC",), trouble={("BITMEX", "public"): "venue closed on 2026-09-23", ("BYBIT", "linear"): "no answer"})
+    made = structs.replace(made, shut={("BITMEX", "public")})
+    first, second, *_ = places(made)
+    line = text_of(Drawer(made, {}, "block", 100).line(first))
+    assert "BITMEX public" in line
+    assert "○ closed" in line
+    assert "venue closed on 2026-09-23" in line
+    assert "○ no list" in text_of(Drawer(made, {}, "block", 100).line(second))
+    told = [text_of(each) for each in detail_lines(first, made, 100)]
+    assert any("state" in each and "○ closed" in each for each in told)
+    assert any("why" in each and "venue closed on 2026-09-23" in each for each in told)
+
+
 def test_a_row_says_its_figures_with_units_in_titles() -> None:
     made = machinery(("BTC",))
     drawer = Drawer(made, {}, "block", 158)

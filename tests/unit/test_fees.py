@@ -1,9 +1,11 @@
 """A wrong fee turns a loss into an opportunity: the table row by row, who wins over whom, and what has no fee at all."""
 
+from itertools import pairwise
+
 import pytest
 
-from analytics.fees import DEFAULTS, FeeSchedule
-from feeds.model import Contract, Fees, Instrument, Kind
+from analytics.fees import DEFAULTS, PAST, FeeSchedule
+from feeds.model import SECOND, Contract, Fees, Instrument, Kind
 
 
 def instrument(
@@ -150,6 +152,52 @@ def test_a_route_that_must_be_unwound_pays_four_fees() -> None:
 
 def test_spot_to_spot_pays_two_fees() -> None:
     assert FeeSchedule().round_trip_bps(instrument(), instrument("OKX")) == pytest.approx(20.0)
+
+
+APRIL_2019, MAY_2019 = 1_554_076_800 * SECOND, 1_556_668_800 * SECOND
+PERCENT_IN_APRIL_2019 = [
+    ("BITMEX", Kind.PERP, Contract.INVERSE, -0.025, 0.075),
+    ("BITMEX", Kind.FUTURE, Contract.INVERSE, -0.025, 0.075),
+    ("DERIBIT", Kind.PERP, Contract.INVERSE, -0.025, 0.075),
+    ("DERIBIT", Kind.FUTURE, Contract.INVERSE, -0.02, 0.05),
+    ("BINANCE", Kind.SPOT, Contract.LINEAR, 0.10, 0.10),  # not in that table: as today
+]
+
+
+@pytest.mark.parametrize(("venue", "kind", "contract", "maker", "taker"), PERCENT_IN_APRIL_2019)
+def test_a_recording_of_april_2019_is_judged_by_what_was_paid_then(
+    venue: str, kind: Kind, contract: Contract, maker: float, taker: float
+) -> None:
+    for now in (APRIL_2019, MAY_2019 - 1):
+        rate = FeeSchedule().at(now).rate(instrument(venue, kind, contract))
+        assert rate is not None
+        assert [rate.maker, rate.taker] == pytest.approx([maker / 100, taker / 100])
+        assert not rate.confirmed
+
+
+@pytest.mark.parametrize("now", [0, APRIL_2019 - 1, MAY_2019, 1_790_757_082 * SECOND])
+def test_fees_of_the_past_are_of_their_month_alone(now: int) -> None:
+    schedule = FeeSchedule()
+    assert schedule.at(now) is schedule
+
+
+def test_the_users_own_rates_and_the_tier_without_fees_hold_in_the_past_too() -> None:
+    perp = instrument("BITMEX", Kind.PERP, Contract.INVERSE)
+    own = FeeSchedule("vip0", {"BITMEX perp": 0.0001}, confirmed=True).at(APRIL_2019).rate(perp)
+    assert own is not None
+    assert (own.taker, own.maker, own.source) == (0.0001, -0.00025, "your own")
+    free = FeeSchedule("none").at(APRIL_2019)
+    assert free.round_trip_bps(perp, instrument("DERIBIT", Kind.PERP, Contract.INVERSE)) == 0.0
+
+
+def test_every_line_of_the_past_says_who_and_when_and_no_two_months_overlap() -> None:
+    for month in PAST:
+        assert all(row.source and row.as_of for row in month.rows)
+        cells = [(row.venue, kind, contract) for row in month.rows for kind in row.kinds for contract in row.contracts]
+        assert len(cells) == len(set(cells))
+    spans = sorted((month.since_ns, month.until_ns) for month in PAST)
+    assert all(since < until for since, until in spans)
+    assert all(one[1] <= other[0] for one, other in pairwise(spans))
 
 
 @pytest.mark.parametrize("tier", ["vip1", "", "VIP0"])

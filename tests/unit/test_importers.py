@@ -513,6 +513,101 @@ def test_the_shipped_list_names_every_instrument_as_the_rest_of_the_program_does
         assert {"BTC", "ETH", "SOL"} <= {one.base for one in found if (one.venue, one.market) == (venue, market)}
 
 
+# Tardis, raw
+
+
+def raw_lines(*messages: tuple[str, str] | None, exchange: str = "") -> bytes:
+    """Lines as tardis-machine sends them, or with the exchange in front as arbtop keeps them; None is a lost connection."""
+    head = f'"exchange":"{exchange}",' if exchange else ""
+    made = (
+        "" if one is None else f'{{{head}"localTimestamp":"2024-08-08T23:54:{one[0]}Z","message":{one[1]}}}' for one in messages
+    )
+    return "".join(f"{line}\n" for line in made).encode()
+
+
+BITMEX_ROW = '{"symbol":"XBTUSD","id":8799999900,"side":"Buy","size":5,"price":1000}'
+BITMEX_BOOK = f'{{"table":"orderBookL2","action":"partial","data":[{BITMEX_ROW}]}}'
+DERIBIT_QUOTE = '{"jsonrpc":"2.0","method":"subscription","params":{"channel":"quote.BTC-PERPETUAL","data":{}}}'
+OKX_TRADE = '{"arg":{"channel":"trades","instId":"BTC-USDT-SWAP"},"data":[]}'
+
+
+@pytest.mark.parametrize(
+    ("message", "exchange", "conn", "url"),
+    [
+        (BITMEX_BOOK, "", "bitmex-public", "tardis-raw://bitmex/public"),
+        (DERIBIT_QUOTE, "", "deribit-public", "tardis-raw://deribit/public"),
+        (OKX_TRADE, "", "okx-public", "tardis-raw://okex/public"),
+        (bybit("tickers.BTCUSDT"), "", "bybit-linear", "tardis-raw://bybit/linear"),
+        (bybit("tickers.BTCUSD"), "", "bybit-inverse", "tardis-raw://bybit/inverse"),
+        (bybit("publicTrade.BTCUSDT"), "bybit-spot", "bybit-spot", "tardis-raw://bybit-spot/spot"),
+        (depth(), "binance", "binance-spot", "tardis-raw://binance/spot"),
+        (depth(pu=9), "binance-futures", "binance-usdm", "tardis-raw://binance-futures/usdm"),
+        (depth("btcusd_perp", pu=9), "binance-delivery", "binance-coinm", "tardis-raw://binance-delivery/coinm"),
+    ],
+)
+def test_a_raw_line_of_tardis_finds_its_venue_and_stays_as_it_was(
+    tmp_path: Path, message: str, exchange: str, conn: str, url: str
+) -> None:
+    path = put(tmp_path / "x", raw_lines(("12.3456789", message), exchange=exchange))
+    report, records = run(tmp_path, path)
+    assert report.damage == ()
+    assert [(one.conn, one.url, one.frames) for one in report.connections] == [(conn, url, 1)]
+    (frame,) = [record for record in records if record.kind == "t"]
+    assert (frame.conn, frame.payload.decode()) == (conn, message)
+    assert frame.recv_ns == 1_723_161_252_345_679_000  # to the microsecond
+
+
+def test_raw_lines_of_binance_alone_do_not_tell_the_market(tmp_path: Path) -> None:
+    path = put(tmp_path / "x", raw_lines(("12", depth(pu=9))))
+    with pytest.raises(InputError, match="--market"):
+        import_capture([path], tmp_path / "other", venues=VENUES)
+    report, _ = run(tmp_path, path, market="usdm")
+    assert [one.conn for one in report.connections] == ["binance-usdm"]
+
+
+@pytest.mark.parametrize("exchange", ["binance", "binance-futures", "binance-delivery"])
+def test_the_snapshot_channel_that_tardis_made_up_is_the_answer_that_a_book_waits_for(tmp_path: Path, exchange: str) -> None:
+    symbol = "btcusd_perp" if exchange == "binance-delivery" else "btcusdt"
+    more = {} if exchange == "binance" else {"pu": 9}
+    made_up = f'{{"stream":"{symbol}@depthSnapshot","generated":true,"data":{SNAPSHOT}}}'
+    path = put(tmp_path / "x", raw_lines(("12", depth(symbol, 8, 9, **more)), ("12.1", made_up), exchange=exchange))
+    _, records = run(tmp_path, path)
+    hub = Hub(VENUES, Silent())  # type: ignore[abstract]  # empty bodies of a protocol: nothing is missing
+    for record in records:
+        if record.kind != "c":
+            hub.handle(record)
+    (connection,) = hub.connections.values()
+    (book,) = connection.session.books.values()
+    assert book.levels(9) == ([(100.0, 1.0)], [(101.0, 2.0)])
+
+
+def test_a_blank_line_of_a_raw_capture_is_a_lost_connection(tmp_path: Path) -> None:
+    path = put(tmp_path / "x", raw_lines(("12", BITMEX_BOOK), None, ("14", BITMEX_BOOK)))
+    _, records = run(tmp_path, path)
+    assert short(records)[1:] == [f"{kind} bitmex-public" for kind in "otcotc"]
+    lost = decode("c", records[3].payload)
+    assert isinstance(lost, Closed)
+    assert (lost.code, records[3].recv_ns) == (LOST, records[2].recv_ns)
+
+
+def test_bad_lines_of_a_raw_capture_of_tardis_are_named(tmp_path: Path) -> None:
+    good = raw_lines(("12", BITMEX_BOOK))
+    kraken = good.replace(b'{"local', b'{"exchange":"kraken","local')
+    path = put(tmp_path / "x", good + good[:40] + b"\n" + kraken + good.replace(b"2024-", b"1924-") + good)
+    report, records = run(tmp_path, path)
+    assert report.damage == (
+        "x line 2: it is no whole message of a venue with its time; left out",
+        "x line 3: its exchange kraken is none that arbtop knows; left out",
+        "x line 4: it is no whole message of a venue with its time; left out",
+    )
+    assert sum(record.kind == "t" for record in records) == 2
+
+
+def test_a_message_in_no_venues_form_is_named(tmp_path: Path) -> None:
+    path = put(tmp_path / "x", raw_lines(("12", '{"hello":1}'), ("13", BITMEX_BOOK)))
+    assert run(tmp_path, path)[0].damage == ("x line 1: it does not tell its venue; left out",)
+
+
 # refusals
 
 

@@ -58,7 +58,7 @@ def test_a_run_without_data_prints_lines_that_are_json(run: LiveRun) -> None:
     with_a_market(run)
     lines = [*figure_lines(run), *link_lines(run.feeds())]
     assert lines
-    assert all(msgspec.json.decode(line)["type"] in {"market", "pair", "route"} for line in lines)
+    assert all(msgspec.json.decode(line)["type"] in {"fx", "market", "pair", "route"} for line in lines)
     assert progress_text(run).startswith("0 of 0 connections")
 
 

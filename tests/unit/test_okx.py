@@ -31,6 +31,7 @@ from feeds.model import (
     Metric,
     Ns,
     OpenInterest,
+    PairIndex,
     Stats24h,
     Status,
     Stream,
@@ -54,10 +55,14 @@ class Heard:
     touches: list[tuple[str, float, float]] = field(default_factory=list)
     trades: list[tuple[Instrument, Trade]] = field(default_factory=list)
     told: list[tuple[str, Metric]] = field(default_factory=list)
+    pairs: list[PairIndex] = field(default_factory=list)
 
     def on_time(self, now: Ns) -> None: ...
     def on_instrument(self, instrument: Instrument, now: Ns) -> None: ...
     def on_health(self, stream: Stream, health: Health, now: Ns) -> None: ...
+
+    def on_pair_index(self, index: PairIndex, now: Ns) -> None:
+        self.pairs.append(index)
 
     def on_status(self, stream: Stream, status: Status, now: Ns) -> None:
         self.statuses.append((stream, status))
@@ -106,7 +111,9 @@ LINEAR_DATED = instrument("BTC-USDT-261225", "BTC/USDT:USDT-261225", 0.01)
 XPERP = instrument("BTC-USD_UM_XPERP-310404", "BTC/USD:USD", 0.01)
 CALL = instrument("BTC-USD-220514-22000-C", "BTC/USD:BTC-220514-22000-C", 0.1)
 ETH = instrument("ETH-USDT-SWAP", "ETH/USDT:USDT", 0.1)
-INSTRUMENTS = {each.id: each for each in (SPOT, SWAP, COIN, DATED, LINEAR_DATED, XPERP, CALL, ETH)}
+SOL = instrument("SOL-USDT-SWAP", "SOL/USDT:USDT")
+SOL_DATED = instrument("SOL-USDT-261225", "SOL/USDT:USDT-261225")
+INSTRUMENTS = {each.id: each for each in (SPOT, SWAP, COIN, DATED, LINEAR_DATED, XPERP, CALL, ETH, SOL, SOL_DATED)}
 
 
 @dataclass
@@ -1043,6 +1050,8 @@ def test_what_is_asked_for_on_one_connection() -> None:
             ],
         ),
         ("subscribe", ["status"]),
+        ("subscribe", ["index-tickers:BTC-USDC"]),
+        ("subscribe", ["index-tickers:ETH-USD", "index-tickers:ETH-USDT", "index-tickers:ETH-USDC"]),
     ]
     last = messages(at.first)[1]
     assert last["args"][0] == {"channel": "books", "instId": "BTC-USDT-SWAP"}
@@ -1051,17 +1060,56 @@ def test_what_is_asked_for_on_one_connection() -> None:
 
 
 def test_what_several_instruments_share_is_asked_for_once_and_left_with_the_last() -> None:
-    at = desk(SWAP, LINEAR_DATED, ETH)
+    at = desk(SOL, SOL_DATED, ETH)
     asked = [topic for _, topics in sent(at.first) for topic in topics]
-    assert asked.count("index-tickers:BTC-USDT") == asked.count("liquidation-orders:SWAP") == 1
-    left = at.session.want((), [Stream(SWAP.id, channel) for channel in Channel], at.now)
+    assert asked.count("index-tickers:SOL-USDT") == asked.count("liquidation-orders:SWAP") == 1
+    left = at.session.want((), [Stream(SOL.id, channel) for channel in Channel], at.now)
     ((op, topics),) = sent(left)
-    assert (op, "index-tickers:BTC-USDT" in topics, "liquidation-orders:SWAP" in topics) == ("unsubscribe", False, False)
-    ((_, topics),) = sent(at.session.want((), [Stream(LINEAR_DATED.id, channel) for channel in Channel], at.now))
-    assert "index-tickers:BTC-USDT" in topics
+    assert (op, "index-tickers:SOL-USDT" in topics, "liquidation-orders:SWAP" in topics) == ("unsubscribe", False, False)
+    ((_, topics),) = sent(at.session.want((), [Stream(SOL_DATED.id, channel) for channel in Channel], at.now))
+    assert "index-tickers:SOL-USDT" in topics
+    at.heard.told.clear()
+    at.send(INDEX.replace("BTC", "SOL"))
+    assert at.heard.told == []
+
+
+def test_the_indices_that_tell_dollars_apart_are_told_whatever_is_watched_and_stay_when_their_last_contract_goes() -> None:
+    at = desk(SWAP)
+    at.send(INDEX)
+    assert at.heard.told == [(SWAP.id, Index(83043.9, 1790757203066 * MS))]
+    told = PairIndex("OKX", "BTC", "USDT", 83043.9, 1790757203066 * MS)
+    assert at.heard.pairs == [told]
+    ((_, left),) = sent(at.session.want((), [Stream(SWAP.id, channel) for channel in Channel], at.now))
+    assert "index-tickers:BTC-USDT" not in left
     at.heard.told.clear()
     at.send(INDEX)
-    assert at.heard.told == []
+    at.send(INDEX.replace("BTC-USDT", "ETH-USDC"))
+    assert at.heard.pairs == [told, told, msgspec.structs.replace(told, base="ETH", quote="USDC")]
+    assert (at.heard.told, at.board.ignored, at.session.pulse.last_ns) == ([], 0, at.now)
+    at.send(INDEX.replace("BTC-USDT", "DOGE-USDT"))
+    assert (len(at.heard.pairs), at.board.ignored) == (3, 1)
+    with pytest.raises(BadFrame):
+        at.send(INDEX.replace('"instId":"BTC-USDT","idxPx"', '"instId":"BTC-USD","idxPx"'))
+
+
+def test_a_pair_that_the_venue_does_not_list_takes_no_other_down() -> None:
+    at = desk(SPOT, channels=[Channel.BOOK])
+    number = messages(at.first)[-1]["id"]
+    missing = {"event": "error", "code": "60018", "id": number, "msg": "channel:index-tickers,instId:ETH-USDC doesn't exist."}
+    at.send({**json.loads(WRONG), **missing})
+    assert at.session.link is LinkState.NOT_READY
+    at.send(INDEX.replace("BTC-USDT", "ETH-USDT"))
+    assert [(each.base, each.quote) for each in at.heard.pairs] == [("ETH", "USDT")]
+
+
+def test_indices_of_pairs_that_fall_silent_are_asked_for_again() -> None:
+    at = desk(SPOT)
+    at.send(book_frame("snapshot", 1, -1, [["1", "1"]], [["2", "1"]], of=SPOT))
+    asked: list[list[str]] = []
+    for _ in range(36):
+        at.send(INDEX.replace("BTC-USDT", "BTC-USD"))
+        asked += [topics for op, topics in sent(pass_time(at, SECOND)) if op == "subscribe" and "index-tickers:ETH-USD" in topics]
+    assert asked == [[f"index-tickers:{pair}" for pair in ("BTC-USDT", "BTC-USDC", "ETH-USD", "ETH-USDT", "ETH-USDC")]]
 
 
 def test_a_stream_that_is_dropped_and_wanted_again_starts_over() -> None:
@@ -1203,7 +1251,7 @@ def test_a_ping_is_bare_text_and_sent_when_nothing_came_for_25_seconds() -> None
 
 def test_a_connection_of_a_thin_market_lives_by_an_index_that_always_moves() -> None:
     at = desk(SPOT, channels=[Channel.BOOK])
-    assert sent(at.first)[-1] == ("subscribe", ["status", "index-tickers:BTC-USD"])
+    assert ("subscribe", ["status", "index-tickers:BTC-USD"]) in sent(at.first)
     at.send(book_frame("snapshot", 1, -1, [["1", "1"]], [["2", "1"]], of=SPOT))
     for _ in range(10):
         at.now += 2 * SECOND
@@ -1248,7 +1296,8 @@ def test_a_silent_part_of_a_ticker_is_asked_for_again_while_others_speak() -> No
     for _ in range(700):
         at.send(MARK)
         asked += [(at.now - START, topics) for op, topics in sent(pass_time(at, 100 * MS)) if op == "subscribe"]
-    assert [topics for _, topics in asked] == [["index-tickers:BTC-USDT"], ["open-interest:BTC-USDT-SWAP"]]
+    pairs = ("BTC-USDT", "BTC-USD", "BTC-USDC", "ETH-USD", "ETH-USDT", "ETH-USDC")
+    assert [topics for _, topics in asked] == [[f"index-tickers:{pair}" for pair in pairs], ["open-interest:BTC-USDT-SWAP"]]
     assert 30 * SECOND <= asked[0][0] < 36 * SECOND
     assert 60 * SECOND <= asked[1][0] < 66 * SECOND
     unknown = [metric for metric in at.heard.metrics if isinstance(metric, OpenInterest)][-1]
@@ -1267,7 +1316,7 @@ def test_a_part_that_nobody_could_hear_is_not_asked_for_again() -> None:
 
 def test_requests_beyond_what_an_hour_allows_cost_the_connection_and_not_the_venues_patience() -> None:
     at = desk(SWAP, channels=[Channel.BOOK])
-    seq, operations = 70, 2
+    seq, operations = 70, len(messages(at.first))
     at.send(SNAPSHOT)
     actions: Sequence[Action] = NOTHING
     for _ in range(OPERATIONS):

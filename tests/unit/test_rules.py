@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from analytics.alert import Severity
 from analytics.alerts import DEFAULT_RULES, Metric, Rule
+from analytics.settings import Alerts
 from feeds.errors import ArbtopError, InputError
 from feeds.text import clean_text
-from tui.rules import load_rules
+from tui.rules import load_rules, rules_of
 
 SHIPPED = {rule.id: rule for rule in DEFAULT_RULES}
 
@@ -44,7 +45,7 @@ def write(directory: Path, text: str | bytes) -> Path:
         ('[[rule]]\nid = "Z 1"\nmetric = "gap"\n', 'line 2: id in [[rule]] Z 1 is "Z 1": it must be text like '),
         (
             "\n[[rule]]\nenter = 3\n",
-            "line 2: [[rule]] needs an id: that of a rule that ships (route, stale, gap, z, basis, imbalance)",
+            "line 2: [[rule]] needs an id: that of a rule that ships (route, stale, gap, z, basis, imbalance, depeg)",
         ),
         ("[[rule]]\nid = 3\n", "line 2: id must be text: "),
         ('[[rule]]\nid = "z"\n\n[[rule]]\nenter = 4\nid = "z"\n', "line 6: rule z stands on line 1 already; make them one"),
@@ -120,3 +121,13 @@ def test_no_bytes_give_anything_but_one_line(tmp_path: Path, data: bytes) -> Non
     except ArbtopError as error:
         said = str(error)
     assert said == clean_text(said, 10_000), "a control character, or a second line"
+
+
+def test_the_configurations_threshold_is_that_of_the_rule_that_ships_unless_a_file_says_otherwise(tmp_path: Path) -> None:
+    def limits(path: Path | None) -> tuple[float | None, float | None]:
+        (depeg,) = [rule for rule in rules_of(Alerts(depeg_bp=50.0), path) if rule.id == "depeg"]
+        return depeg.enter, depeg.exit
+
+    assert limits(None) == (50.0, 37.5)
+    assert limits(write(tmp_path, '[[rule]]\nid = "depeg"\nenter = 80\n')) == (80.0, 37.5)
+    assert rules_of(Alerts(), None) == DEFAULT_RULES

@@ -23,11 +23,15 @@ import pytest
 from feeds.model import SECOND
 from feeds.simulator import damage
 from feeds.simulator.binance import BinanceServer
+from feeds.simulator.bitmex import BitmexServer
 from feeds.simulator.bybit import BybitServer
-from feeds.simulator.faults import BURST_TIMES, FAULTS, FEATURES, FOR_DEMO, STORM, Cure, Fault, Schedule, play, strike
-from feeds.simulator.injection import BOOK, Injection, listing_at
+from feeds.simulator.deribit import DeribitServer
+from feeds.simulator.dialect import FEATURES
+from feeds.simulator.faults import BURST_TIMES, FAULTS, FOR_DEMO, STORM, Cure, Fault, Schedule, play, strike
+from feeds.simulator.injection import Injection, listing_at
 from feeds.simulator.kit import Connection, VenueServer
 from feeds.simulator.market import STEP_NS, World
+from feeds.simulator.okx import OkxServer
 
 Json = dict[str, Any]
 START_NS = 1_790_757_082 * SECOND
@@ -84,14 +88,79 @@ class Wire:
             await self.writer.wait_closed()
 
 
+class Part(NamedTuple):
+    """A server to be a client of: where, what asks for a book and more, what answers that, how its books' messages begin."""
+
+    make: Callable[[World], VenueServer]
+    path: str
+    asks: Json
+    answered: bytes
+    book: str
+    leaves: Sequence[Json] = ()
+    """What ends the subscription of the book."""
+
+
 BYBIT_TOPICS = ["orderbook.200.BTCUSDT", "orderbook.1.BTCUSDT", "publicTrade.BTCUSDT", "tickers.BTCUSDT"]
 BINANCE_TOPICS = ["btcusdt@depth@100ms", "btcusdt@bookTicker", "btcusdt@trade"]
+
+
+OKX_ARGS = [{"channel": name, "instId": "BTC-USDT-SWAP"} for name in ("books", "bbo-tbt", "trades", "tickers")]
+DERIBIT_TOPICS = [name.format("BTC-PERPETUAL") for name in ("book.{}.100ms", "quote.{}", "trades.{}.100ms", "ticker.{}.100ms")]
+BITMEX_TOPICS = [f"{table}:XBTUSD" for table in ("orderBookL2", "quote", "trade", "instrument")]
+
+
+def deribit_call(method: str, *channels: str) -> Json:
+    return {"jsonrpc": "2.0", "id": 1, "method": f"public/{method}", "params": {"channels": channels}}
+
+
+PARTS = {
+    "bybit": Part(
+        BybitServer,
+        "/v5/public/linear",
+        {"op": "subscribe", "args": BYBIT_TOPICS},
+        b'"success"',
+        '"topic":"orderbook.200.',
+        [{"op": "unsubscribe", "args": ["orderbook.200.BTCUSDT"]}],
+    ),
+    "binance": Part(
+        lambda world: BinanceServer(world, "spot"),
+        "/stream",
+        {"method": "SUBSCRIBE", "params": BINANCE_TOPICS, "id": 1},
+        b'"result"',
+        '"stream":"btcusdt@depth',
+    ),
+    "okx": Part(
+        OkxServer,
+        "/ws/v5/public",
+        {"id": "1", "op": "subscribe", "args": OKX_ARGS},
+        b'"event":"subscribe","arg":{"channel":"tickers"',
+        '{"arg":{"channel":"books"',
+        [{"id": "2", "op": "unsubscribe", "args": OKX_ARGS[:1]}],
+    ),
+    "deribit": Part(
+        DeribitServer,
+        "/ws/api/v2",
+        deribit_call("subscribe", *DERIBIT_TOPICS),
+        b'"result":[',
+        '"channel":"book.',
+        [deribit_call("unsubscribe", DERIBIT_TOPICS[0])],
+    ),
+    "bitmex": Part(
+        BitmexServer,
+        "/realtime",
+        {"op": "subscribe", "args": BITMEX_TOPICS},
+        b'"subscribe":"instrument:XBTUSD"',
+        '"table":"orderBookL2"',
+        [{"op": "unsubscribe", "args": BITMEX_TOPICS[:1]}],
+    ),
+}
 
 
 class Stage:
     """A server, a victim and a witness."""
 
-    def __init__(self, server: VenueServer, stack: AsyncExitStack) -> None:
+    def __init__(self, kind: str, server: VenueServer, stack: AsyncExitStack) -> None:
+        self.part = PARTS[kind]
         self.server = server
         self.world = server.world
         self.bybit = server.name == "BYBIT"
@@ -100,16 +169,14 @@ class Stage:
         """What the witness was sent before the fault."""
 
     async def client(self) -> Wire:
-        wire = await Wire.open(self.server.port, "/v5/public/linear" if self.bybit else "/stream")
+        wire = await Wire.open(self.server.port, self.part.path)
         self._stack.push_async_callback(wire.close)
         return wire
 
     async def subscribed(self) -> tuple[Wire, Connection]:
         wire = await self.client()
-        topics = BYBIT_TOPICS if self.bybit else BINANCE_TOPICS
-        asked = {"op": "subscribe", "args": topics} if self.bybit else {"method": "SUBSCRIBE", "params": topics, "id": 1}
-        wire.send(json.dumps(asked).encode())
-        await wire.until(lambda frame: b"success" in frame.payload or b'"result"' in frame.payload)
+        wire.send(json.dumps(self.part.asks).encode())
+        await wire.until(lambda frame: self.part.answered in frame.payload)
         return wire, self.server.connections[-1]
 
     async def set(self) -> None:
@@ -156,12 +223,12 @@ def texts(frames: Sequence[Frame]) -> list[str]:
 
 @asynccontextmanager
 async def staged(kind: str) -> AsyncIterator[Stage]:
-    world = World(3, START_NS, ("BTC",))
-    server: VenueServer = BybitServer(world) if kind == "bybit" else BinanceServer(world, "spot")
+    venues = ("BINANCE", "BYBIT") if kind in ("binance", "bybit") else (kind.upper(),)
+    server = PARTS[kind].make(World(3, START_NS, ("BTC",), venues=venues))
     await server.start()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop)
-        stage = Stage(server, stack)
+        stage = Stage(kind, server, stack)
         await stage.set()
         yield stage
 
@@ -200,9 +267,16 @@ def is_book(text: str) -> bool:
     return re.search(r'"(?:topic|stream)":"(?:orderbook\.200|btcusdt@depth)', text) is not None
 
 
+def sides(text: str) -> tuple[list[list[str]], list[list[str]]]:
+    """Bids and asks of a book's message; Binance names them alike."""
+    found = BybitServer.dialect.sides(json.loads(text))
+    assert found is not None
+    return found
+
+
 def both(text: str) -> list[list[str]]:
     """All levels of a message."""
-    bids, asks = damage.sides(json.loads(text)) or ([], [])
+    bids, asks = sides(text)
     return bids + asks
 
 
@@ -501,9 +575,7 @@ async def test_a_bad_number_stands_in_one_level(bybit: Stage, name: str, seed: i
 
 async def test_a_crossing_bid_is_far_above_an_ask(either: Stage) -> None:
     was, now = changed(*(await either.harmed("crossed"))[:2])
-    before, after = damage.sides(json.loads(was)), damage.sides(json.loads(now))
-    assert before is not None
-    assert after is not None
+    before, after = sides(was), sides(now)
     (bid,) = [level for level in after[0] if level not in before[0]]
     assert after[1] == before[1]
     assert float(bid[0]) > 1.01 * max(float(price) for price, size in after[1] if float(size))
@@ -529,9 +601,7 @@ async def test_a_book_is_locked_or_crossed_for_one_message_and_then_true_again(e
 @pytest.mark.parametrize(("name", "side"), [("bids ten times as high", 0), ("asks ten times as high", 1)])
 async def test_one_sides_prices_are_ten_times_as_high(bybit: Stage, name: str, side: int) -> None:
     was, now = changed(*(await bybit.harmed(name))[:2])
-    before, after = damage.sides(json.loads(was)), damage.sides(json.loads(now))
-    assert before is not None
-    assert after is not None
+    before, after = sides(was), sides(now)
     assert after[1 - side] == before[1 - side]
     for (old, size), (new, _) in zip(before[side], after[side], strict=True):
         assert float(new) == pytest.approx(float(old) * (10 if float(size) else 1))
@@ -816,23 +886,22 @@ async def test_a_tick_change_is_in_the_list(either: Stage) -> None:
 
 
 def test_every_fault_says_what_it_threatens_and_how_long_it_lasts() -> None:
-    known = {"book"}.union(*FEATURES.values())
     for name, fault in FAULTS.items():
         assert fault.name == name
         assert re.fullmatch(r"I([1-9]|1[0-3])", fault.threatens)
         assert 0 < fault.lasts_s[0] <= fault.lasts_s[1]
-        assert fault.needs <= known
+        assert fault.needs | fault.noticed_by <= FEATURES.keys()
 
 
 def test_only_an_undetectable_fault_excuses_a_wrong_book_and_it_says_why() -> None:
     found = {name for name, fault in FAULTS.items() if fault.undetectable}
     assert found == {"asks ten times as high", "wrong size", "level lost"}
     for fault in FAULTS.values():
-        assert bool(fault.reason) is bool(fault.mitigated_by) is fault.undetectable
+        assert bool(fault.reason) is bool(fault.mitigated_by) is (fault.undetectable or bool(fault.noticed_by))
 
 
 def test_every_fault_of_the_table_is_tried_in_this_file() -> None:
-    source = Path(__file__).read_text()
+    source = "".join(path.read_text() for path in (Path(__file__), Path(__file__).with_name("test_dialects.py")))
     tried = {name for name in FAULTS if f'"{name}"' in source}
     tried |= {f"close {code}" for code in (1000, 1001, 1012)} | {f"handshake {code}" for code in (429, 418, 403, 451, 503)}
     assert tried == FAULTS.keys()
@@ -850,29 +919,32 @@ def first(schedule: Schedule, count: int) -> list[Any]:
 
 
 def test_a_schedule_is_the_same_for_a_seed_and_every_fault_comes_in_time() -> None:
-    names = list(FEATURES)
-    plans = first(Schedule(5, names), 3_000)
-    assert plans == first(Schedule(5, names), 3_000)
-    assert plans != first(Schedule(6, names), 3_000)
+    world = World(3, START_NS, ("BTC",))
+    servers: dict[str, VenueServer] = {server.name: server for server in (BinanceServer(world, "spot"), BybitServer(world))}
+    plans = first(Schedule(5, servers), 3_000)
+    assert plans == first(Schedule(5, servers), 3_000)
+    assert plans != first(Schedule(6, servers), 3_000)
     gaps = [later.at_s - earlier.at_s for earlier, later in pairwise(plans)]
     assert plans[0].at_s == 15.0
     assert min(gaps) >= 1.0
     assert sum(gaps) / len(gaps) == pytest.approx(10.0, rel=0.1)
-    assert {planned.fault.name for planned in plans} == {fault.name for fault in FOR_DEMO}
+    have = [server.dialect.features | {"book"} for server in servers.values()]
+    fitting = {fault.name for fault in FOR_DEMO if any(fault.needs <= each for each in have)}
+    assert {planned.fault.name for planned in plans} == fitting > {"gap", "overlap", "second snapshot"}
     for planned in plans:
-        assert planned.fault.needs - {"book"} <= FEATURES[planned.server]
+        assert planned.fault.needs - {"book"} <= servers[planned.server].dialect.features
         assert planned.fault.lasts_s[0] <= planned.lasts_s <= planned.fault.lasts_s[1]
         assert planned.fault.recovers_by is not Cure.STAYS_AWAY
 
 
 def test_a_schedule_without_a_server_it_could_work_on_is_refused() -> None:
     with pytest.raises(ValueError, match="no fault"):
-        Schedule(1, ["BYBIT"], faults=[FAULTS["overlap"]])
+        Schedule(1, {"BYBIT": BybitServer(World(3, START_NS, ("BTC",)))}, faults=[FAULTS["overlap"]])
 
 
 async def test_a_planned_fault_strikes_a_connection_it_fits_and_the_same_one_for_the_same_plan(bybit: Stage) -> None:
     servers = {"BYBIT": bybit.server}
-    plan = next(iter(Schedule(1, ["BYBIT"], faults=[FAULTS["gap"]])))
+    plan = next(iter(Schedule(1, {"BYBIT": bybit.server}, faults=[FAULTS["gap"]])))
     await bybit.client()
     struck = [await strike(plan, servers) for _ in range(2)]
     assert all(injection is not None for injection in struck)
@@ -880,19 +952,19 @@ async def test_a_planned_fault_strikes_a_connection_it_fits_and_the_same_one_for
     for injection in struck:
         assert injection is not None
         assert injection.connection is not None
-        assert any(BOOK.search(topic) for topic in injection.connection.topics)
+        assert any(map(bybit.server.dialect.is_book, injection.connection.topics))
         await injection.lift()
 
 
 async def test_a_plan_for_a_server_without_connections_does_nothing(bybit: Stage) -> None:
-    plan = next(iter(Schedule(1, ["BYBIT"], faults=[FAULTS["gap"]])))
+    plan = next(iter(Schedule(1, {"BYBIT": bybit.server}, faults=[FAULTS["gap"]])))
     empty = BybitServer(bybit.world)
     assert await strike(plan, {"BYBIT": empty}) is None
 
 
 async def test_when_a_played_schedule_ends_nothing_of_it_is_left(bybit: Stage) -> None:
     names = ("REST 500", "burst", "one topic muted", "clock wrong", "three-byte writes")
-    schedule = Schedule(2, ["BYBIT"], faults=[FAULTS[name] for name in names], every_s=1.0)
+    schedule = Schedule(2, {"BYBIT": bybit.server}, faults=[FAULTS[name] for name in names], every_s=1.0)
     said: list[str] = []
     usual = bybit.target.write
     enough = asyncio.Event()

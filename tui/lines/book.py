@@ -45,6 +45,8 @@ AXIS_EDGE: Final = "┃"
 LINES_KEPT: Final = 2048
 CELLS_KEPT: Final = 4096
 STEPS: Final = (1.0, 2.0, 5.0)
+TITLES: Final[Mapping[Axis, str]] = {Axis.INDEX: "own index", Axis.CONVERTED: "USD, conv."}
+"""Of axes that are not named by a quote."""
 
 
 class Ladder(Struct, frozen=True, kw_only=True):
@@ -156,7 +158,7 @@ def _label_head(label: int) -> str:
 
 
 def axis_title(axis: AxisView) -> str:
-    return "own index" if axis.axis is Axis.INDEX else axis.name
+    return TITLES.get(axis.axis, axis.name)
 
 
 def step_text(axis: AxisView, room: int) -> str:

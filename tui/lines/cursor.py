@@ -1,6 +1,7 @@
 """What stands between the touch and the cursor of BOOK, and what taking it would cost, as one line in as many words as fit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from analytics.ladder import AxisView, LadderColumn
 from analytics.routes import Axis
@@ -9,6 +10,9 @@ from tui.formats import DASH, compact, price, quantity
 from tui.line import first_fitting
 from tui.lines.book import row_name
 from tui.names import market_name, quoted_name
+
+UNITS: Final[Mapping[Axis, str]] = {Axis.INDEX: " bp from own index", Axis.CONVERTED: " USD"}
+"""What rows are in, where it is not the market's own quote."""
 
 
 def cursor_text(axis: AxisView, market: MarketView, k: int, room: int) -> str:
@@ -21,7 +25,7 @@ def cursor_text(axis: AxisView, market: MarketView, k: int, room: int) -> str:
 
 def _cursor_texts(axis: AxisView, market: MarketView, k: int) -> Sequence[str]:
     """The same in longer and shorter words."""
-    unit = " bp from own index" if axis.axis is Axis.INDEX else ""
+    unit = UNITS.get(axis.axis, "")
     where = f"{market_name(market.facts)} to {row_name(axis, k)}{unit}"
     column = next((each for each in axis.members if each.instrument == market.instrument), None)
     if column is None or column.hollow:

@@ -55,7 +55,8 @@ MARKET_COLUMNS: Final = (
         ">",
         1,
         group="basis",
-        help="mid against the same venue's spot, now; i: each against its own index; RAW: other quote, not a price difference",
+        help="mid against the same venue's spot, now; i: each against its own index; c: converted at the implied rate; "
+        "RAW: other quote, not a price difference",
     ),
     Column("basis_z", "z", 5, ">", 3, group="basis", help="z-score of its last sample, once a second"),
     Column("funding", "rate", 9, ">", 2, group="funding", help="rate of the running interval; positive: longs pay"),
@@ -197,7 +198,7 @@ def market_line(
     return layout.row(cells)
 
 
-AXIS_SIGNS: Final[Mapping[str, str]] = {Axis.RAW: "RAW {}", Axis.INDEX: "{}i"}
+AXIS_SIGNS: Final[Mapping[str, str]] = {Axis.RAW: "RAW {}", Axis.INDEX: "{}i", Axis.CONVERTED: "{}c"}
 """What is not simply a difference of prices says so."""
 NOT_OF_SPOT: Final = (
     *("mark", "mark_z", "mark_line", "premium", "premium_z", "premium_line", "basis", "basis_z"),

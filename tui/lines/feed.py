@@ -19,6 +19,7 @@ from tui.lines.feeds import (
     silence,
     since_text,
     state_of,
+    trouble_state,
 )
 
 NAME: Final = 14
@@ -33,8 +34,9 @@ def detail_lines(place: Place, machinery: Machinery, width: int) -> list[Line]:
 
 def _detail(place: Place, link: LinkView | None, machinery: Machinery, width: int) -> Iterator[Line]:
     if place.trouble is not None:
+        why = machinery.trouble.get(place.trouble, "listed now")
         yield from _facts(
-            (("market", " ".join(place.trouble)), ("no list", machinery.trouble.get(place.trouble, "listed now"))), width
+            (("market", " ".join(place.trouble)), ("state", trouble_state(place.trouble, machinery)[0]), ("why", why)), width
         )
     elif link is None:
         yield from _facts((("connection", "none carries it now"),), width)

@@ -92,6 +92,8 @@ class Machinery(Struct, frozen=True, kw_only=True):
     """When `health` was reported."""
     trouble: Mapping[tuple[str, str], str] = {}
     """(venue, market) → why its instruments cannot be listed."""
+    shut: Collection[tuple[str, str]] = ()
+    """Those of them that are closed for good."""
     recorded: bool = False
     """A recording tells neither budgets nor attempts."""
 
@@ -163,7 +165,8 @@ class Drawer:
             return self._links.row(link_cells(link, self._machinery), "shade")
         if place.trouble is not None:
             why = self._machinery.trouble.get(place.trouble, "")
-            told = {"slot": (" ".join(place.trouble), "title"), "state": ("○ no list", "crit"), "where": (why, "warn")}
+            state = trouble_state(place.trouble, self._machinery)
+            told = {"slot": (" ".join(place.trouble), "title"), "state": state, "where": (why, "warn")}
         else:
             told = {"slot": ("no connection", "title"), "state": ("○ closed", "stale"), "where": ("carried before", "dim")}
         return self._few.row(told, "shade")
@@ -195,6 +198,14 @@ class Drawer:
             rates = self._rates.get(stream, ())
             found["line"] = (sparkline(rates, machinery.health_ns, SPARK_S, SPARK_CELLS, self._spark, lo=0.0), "dim")
         return found
+
+
+def trouble_state(market: tuple[str, str], machinery: Machinery) -> tuple[str, str]:
+    """Sign and word of a market without instruments."""
+    if market in machinery.shut:
+        sign, role = LINK_STATES[LinkState.CLOSED]
+        return f"{sign} {LinkState.CLOSED}", role
+    return "○ no list", "crit"
 
 
 def fault(number_: int) -> tuple[str, str]:

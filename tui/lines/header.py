@@ -8,11 +8,13 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from analytics.alert import Severity
+from analytics.fx import FxRate, Missing
 from analytics.snapshot import MarketView
 from feeds.model import SECOND
 from tui.formats import DASH, age, clock, day, lateness, plural, speed, usd
 from tui.keys import SCREENS, TABLE
 from tui.line import Line, Span, cells, pad
+from tui.lines.fx import rate_spans
 from tui.names import venue_name
 from tui.scene import Scene
 from tui.source import LiveStatus
@@ -70,10 +72,19 @@ def _state(scene: Scene, width: int) -> Line:
         width,
     )
     room = width - sum(cells(text) for text, _ in right) - 4
-    left = compose(
-        [Piece(_fees(scene), 2), Piece(_size(scene), 3), Piece((("USDT/USD ", "dim"), (DASH, "dim")), 5), *venues], room
-    )
+    before, now = [Piece(_fees(scene), 2), Piece(_size(scene), 3)], scene.snapshot.now_ns
+    left: tuple[Span, ...] = ()
+    for short in (False, True):  # the value alone, where it does not fit with all that belongs to it
+        rates = [Piece(rate_spans(rate, now, short), 5 + at) for at, rate in enumerate(_rates(scene))]
+        left = compose([*before, *rates, *venues], room)
+        if not rates or rates[0].spans[1] in left:
+            break
     return spread(((" ", "text"), *left), (*right, (" ", "text")), width)
+
+
+def _rates(scene: Scene) -> Sequence[FxRate]:
+    """What stablecoins are worth: the first in any case, another where there is something to say of it."""
+    return [rate for at, rate in enumerate(scene.snapshot.fx) if not at or rate.missing is not Missing.UNHEARD]
 
 
 def _fees(scene: Scene) -> tuple[Span, ...]:

@@ -9,6 +9,7 @@ from feeds.model import InstrumentId, Ns
 from tui.formats import DASH, age, bps, clock, count, plural, price, quantity, usd
 from tui.line import Line, Span, pad
 from tui.lines.desk import REASONS, doable, funding_carry, lag_of, state_of, verdict
+from tui.lines.fx import conversion_note
 from tui.names import market_name, route_name
 
 NAME: Final = 26
@@ -42,7 +43,13 @@ def route_lines(
             "text",
             f"{market_name(sell.facts) if sell else route.sell}, {plural(detail.fills, 'fill')}",
         ),
-        _figure("edge: in − fees", bps(route.edge_bps, 2), _sign(route.edge_bps), "also the exit cost at which it breaks even"),
+        *_conversion(detail),
+        _figure(
+            "edge: in − fees" if detail.fx_bps is None else "edge: in − fees − fx",
+            bps(route.edge_bps, 2),
+            _sign(route.edge_bps),
+            "also the exit cost at which it breaks even",
+        ),
         *_split(route, carry_bps),
         _figure("exit cost now", bps(detail.out_bps, 2), "text", "buying back and selling out at the same size"),
         _figure("bail out now", bps(route.bailout_bps, 2), _sign(route.bailout_bps), "in and out at once, every fee paid"),
@@ -84,6 +91,17 @@ def route_lines(
     if not detail.refusals:
         made.append(_figure("refused with edge", "0", "text", "tenths of a second with a guard against the touch"))
     return [pad(Line(((" ", "text"), *spans)), width) for spans in made]
+
+
+def _conversion(detail: RouteDetail) -> Sequence[tuple[Span, ...]]:
+    """What comparing dollars of two kinds takes from the edge, and by which rates; nothing where there is no conversion."""
+    if detail.fx_bps is None:
+        return ()
+    cost = "its cost, there and back, and twice the uncertainty"
+    return (
+        _figure("fx: dollars converted", bps(_less(detail.fx_bps), 2), "text", cost),
+        _figure("", "", "text", f"at {conversion_note(detail.rates)}"),
+    )
 
 
 def _split(route: RouteView, carry_bps: float | None) -> Sequence[tuple[Span, ...]]:

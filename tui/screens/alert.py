@@ -106,5 +106,8 @@ class AlertScreen(Dialog):
 
 
 def screen_of(scope: str) -> tuple[str, str]:
-    """The screen that shows what an alert is about, and what there: a route on DESK, the book of a market or a pair's first."""
-    return ("desk", scope) if " > " in scope else ("book", scope.partition(" / ")[0])
+    """The screen that shows what an alert is about, and what there: a route on DESK, the book of a market or a pair's first.
+
+    What a coin is worth stands over every screen: DESK as it is.
+    """
+    return ("desk", scope) if " > " in scope or ":" not in scope else ("book", scope.partition(" / ")[0])

@@ -1,6 +1,6 @@
 """BOOK: live order books of all markets of one asset on one price axis, with the tape of large prints."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar, Final
 
 from textual.widget import Widget
@@ -16,6 +16,7 @@ from tui.lines.book import (
     WIDE_SCREEN,
     Ladder,
     Rows,
+    axis_title,
     columns_fit,
     fair_row,
     full_bars,
@@ -23,6 +24,7 @@ from tui.lines.book import (
     widths,
 )
 from tui.lines.cursor import cursor_text
+from tui.lines.fx import conversion_note
 from tui.lines.tape import tape_line, tape_table
 from tui.names import market_name
 from tui.scene import Scene
@@ -108,7 +110,7 @@ class BookScreen(LiveScreen):
         self._count = 0
         """Rows in the last frame."""
         self._price: float | None = None
-        """What the cursor was on: in quote units, or bp from own index. None: it begins in the middle."""
+        """What the cursor was on, in what the rows are in. None: it begins in the middle."""
         self._step = 0.0
         """Of the cursor's axis in the last frame."""
 
@@ -161,7 +163,7 @@ class BookScreen(LiveScreen):
         self._keep_price(len(self.grid.rows))
         self._show_tape(axes, scene, markets)
         self._show_info(axes, markets)
-        self._titles(axes, scene)
+        self._titles(axes, scene, markets)
 
     def _keep_price(self, count: int) -> None:
         """The cursor begins in the middle, and stays on its price when the height changes, or what a row spans."""
@@ -211,11 +213,15 @@ class BookScreen(LiveScreen):
             text = cursor_text(axis, market, axis.top - int(self.grid.cursor), self.info.size.width - 3)
         self.info.show((pad(Line(((f" ▸ {text}", "text"),)), self.info.size.width),), ())
 
-    def _titles(self, axes: tuple[AxisView, ...], scene: Scene) -> None:
-        names = [axis.name for axis in axes]
+    def _titles(self, axes: tuple[AxisView, ...], scene: Scene, markets: Mapping[InstrumentId, MarketView]) -> None:
+        names = [axis_title(axis) for axis in axes]
         how, short = f"one axis for {' and '.join(names)}", " and ".join(names)
         if any(axis.axis is Axis.INDEX for axis in axes):
             how = short = "own index"
+        elif any(axis.axis is Axis.CONVERTED for axis in axes):
+            quotes = {markets[column.instrument].facts.quote for axis in axes for column in axis.members}
+            rates = [rate for rate in scene.snapshot.fx if rate.currency in quotes]
+            how, short = f"one axis in USD, {conversion_note(rates)}", "in USD, converted"
         elif len(axes) > 1:
             how, short = f"one axis a quote, {' and '.join(names)}: not comparable", f"{' ┃ '.join(names)} not comparable"
         modes = [
@@ -323,7 +329,7 @@ class BookScreen(LiveScreen):
         self.draw()
 
     def action_axis(self) -> None:
-        """Own index or price; where not every market has a fresh index, it stays price, and says so."""
+        """Own index, or price, converted where it can be; without a fresh index of every market it stays price, and says so."""
         on_index = any(axis.axis is Axis.INDEX for axis in self._axes)
         self.prefer = Axis.PRICE if on_index or self.prefer is Axis.INDEX else Axis.INDEX
         self._anew()

@@ -116,6 +116,7 @@ class MachineryScreen(LiveScreen):
             markets={market.id: (market.instrument, market.status) for market in engine.markets.values()},
             health_ns=engine.now_ns - engine.now_ns % SECOND,
             trouble=dict(live.trouble) if live is not None else {},
+            shut=live.shut if live is not None else (),
             recorded=tape is not None,
         )
 
@@ -145,8 +146,9 @@ class MachineryScreen(LiveScreen):
         if place is None:
             return None
         if place.slot not in live.links:
+            shut = live.shut.get(place.trouble, "") if place.trouble is not None else ""
             again = "its list is asked for again by itself" if place.trouble is not None else "no connection carries it now"
-            self.arbtop.tell(again)
+            self.arbtop.tell(shut or again)
             return None
         return live, place
 
