@@ -55,7 +55,7 @@ class Histogram:
     def __init__(self) -> None:
         self._counts = [0] * (64 * SUB_BUCKETS)
         self._lowest = 64 * SUB_BUCKETS
-        """The first bucket that holds anything: latencies begin hundreds of buckets in, and a percentile is asked for each second."""
+        """The first bucket that holds anything: latencies begin hundreds of buckets in."""
         self.count = 0
 
     def add(self, value_ns: int) -> None:

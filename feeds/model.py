@@ -167,7 +167,7 @@ class Index(Struct, frozen=True, gc=False, tag=True):
 
 
 class PairIndex(Struct, frozen=True, gc=False):
-    """A venue's index of a pair of currencies, whether or not anything that is watched is measured by it: quote units per base."""
+    """A venue's index of a pair of currencies, watched markets in it or not: quote units per base."""
 
     venue: VenueId
     base: str

@@ -17,8 +17,8 @@ WatchKind = Literal["spot", "perp_usdt", "perp_coin", "future_1", "future_2"]
 class Watch(Struct, frozen=True, forbid_unknown_fields=True):
     """`[watch]`: base coins, kinds of instruments, and the quotes of spot pairs and linear contracts.
 
-    `else_quotes`: where a market lists a coin's kind in none of `quotes`, the first of these that it does. Deribit has no contract
-    in USDT.
+    `else_quotes`: where a market lists a coin's kind in none of `quotes`, the first of these that it does. Deribit has none in
+    USDT.
     """
 
     pinned: Annotated[tuple[Coin, ...], Meta(min_length=1, max_length=40)] = ("BTC", "ETH", "SOL")

@@ -176,7 +176,7 @@ def books_of(frames: Sequence[Json], native: str) -> list[Json]:
 # Books.
 
 
-async def test_a_book_kept_by_the_rule_is_the_truth_after_each_of_thousands_of_updates(
+async def test_a_book_kept_by_the_rule_is_the_truth_after_each_of_a_thousand_updates(
     server: OkxServer, http: aiohttp.ClientSession
 ) -> None:
     reader = await client(server, http)
@@ -390,8 +390,8 @@ async def test_beyond_480_requests_in_an_hour_a_connection_is_refused_and_the_ne
     assert (answer["id"], answer["code"]) == ("1", "60014")
     other = await client(server, http)
     assert await other.subscribe(arg("status")) == []
-    server.connections[0].heard_ns = server.world.now_ns + 3_600 * SECOND
-    server._clients[server.connections[0]].operations.clear()
+    made = server._clients[server.connections[0]].operations
+    made.extend([made.popleft() - 3_600 * SECOND for _ in range(len(made))])  # as if they had been an hour ago
     assert await reader.subscribe(arg("status")) == []
 
 
