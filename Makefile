@@ -29,7 +29,7 @@ soak: $(STAMP)
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),10)
 
 faults: $(STAMP)
-	$(BIN)/python -m tests.faults --count $(or $(N),200) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.faults --count $(or $(N),200) $(if $(SEED),--seed $(SEED)) $(if $(VENUE),--venue $(VENUE))
 	$(BIN)/python -m tests.faults.storms $(SEED)
 
 screenshots: $(STAMP)

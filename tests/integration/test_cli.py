@@ -172,7 +172,7 @@ def test_config_init_writes_what_check_accepts_and_never_twice(home: Path) -> No
     assert Path(path).read_text() == default_file()
     assert run("config", "check").stdout == f"{path}: ok\n"
     assert refused("config", "init") == f"{path}: is there already; move it away, or edit it"
-    tables = ["fees", "size", "guards", "arb", "z", "obi", "premium", "tape", "venues", "watch", "ui", "paths"]
+    tables = ["fees", "size", "guards", "arb", "z", "obi", "premium", "tape", "venues", "watch", "alerts", "ui", "paths"]
     assert list(tomllib.loads(Path(path).read_text())) == tables
 
 
