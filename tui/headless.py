@@ -26,6 +26,7 @@ from tui.demo import Demo, run_venues
 from tui.export import utc_text
 from tui.journal import Journal
 from tui.live import LiveRun
+from tui.memory import return_large_blocks
 
 ROUTES_SHOWN: Final = 10
 TELL_S: Final = 1.0
@@ -56,6 +57,7 @@ def live_run(options: LiveOptions) -> Iterator[LiveRun]:
         ArbtopError: an address that is not allowed, a place that cannot be recorded into, a simulator that does not start.
     """
     config = options.config
+    return_large_blocks()
     with ExitStack() as stack:
         state = options.state
         if state is None and options.logged and options.demo is None:
