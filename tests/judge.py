@@ -146,8 +146,8 @@ class Judge:
         touch = book.bid, book.bid_size, book.ask, book.ask_size
         numbers = self.numbers(book, book.touch_seq if laid else book.seq)
         server, key = self.server(instrument), self.key(instrument)
-        true = [each for number in numbers if (each := _known(server.truth_touch, key, number)) is not None]
-        if not true:
+        true = [_known(server.truth_touch, key, number) for number in numbers]
+        if touch not in true and true[0] is None:
             self.unknown += 1
         elif touch not in true:
             what = f"touch {touch}, true {true[0]}"
@@ -156,7 +156,10 @@ class Judge:
             self._judge_levels(book, server, key)
 
     def numbers(self, book: OrderBook, seq: int) -> Sequence[int]:
-        """What the venue may call the state that a book shows: by its clock as it is, or as it has lately been."""
+        """What the venue may call the state that a book shows: by its clock as it is, first, or as it has lately been.
+
+        Only the first can prove a book wrong: a time that is off may name another state by accident.
+        """
         server = self.server(book.instrument)
         if not server.dialect.by_time:
             return (seq,)
@@ -164,20 +167,19 @@ class Judge:
         clocks = self._clocks.setdefault(server.name, deque(maxlen=CLOCKS))
         if server.clock_offset_ns not in clocks:
             clocks.append(server.clock_offset_ns)
-        return [at_ms - offset // MS for offset in reversed(clocks)]
+        return [at_ms - offset // MS for offset in sorted(clocks, key=lambda offset: offset != server.clock_offset_ns)]
 
     def _judge_levels(self, book: OrderBook, server: VenueServer, key: str) -> None:
         depth = self.depth(book)
         held = book.bids.levels(depth), book.asks.levels(depth)
         numbers = self.numbers(book, book.seq)
-        true = [each for number in numbers if (each := _known(server.truth, key, number, depth)) is not None]
-        if not true:
-            self.unknown += 1
+        true = [_known(server.truth, key, number, depth) for number in numbers]
+        now = true[0]
+        self.whole += now is not None
+        self.unknown += now is None and held not in true
+        if now is None or held in true:
             return
-        self.whole += 1
-        if held in true:
-            return
-        for name, right, shown in zip(("bids", "asks"), true[0], held, strict=True):
+        for name, right, shown in zip(("bids", "asks"), now, held, strict=True):
             if right != shown:
                 first = next((pair for pair in zip(right, shown, strict=False) if pair[0] != pair[1]), (len(right), len(shown)))
                 self._accuse(book.instrument, f"{book.instrument.id} at {book.seq}: {name} differ, true and held: {first}")

@@ -48,8 +48,9 @@ class BitmexDialect(Dialect):
         made["data"][0]["size"] = as_number(size)
         return [message, made]
 
-    def without_bid(self, message: Json, price: str) -> list[Json]:
-        return [self._of_one(message, "delete", price), message]
+    def without_bid(self, message: Json, placed: Json, price: str) -> list[Json]:
+        """Then the book is as it was at the time of what placed it."""
+        return [self._of_one(placed, "delete", price), message]
 
     def _of_one(self, message: Json, action: str, price: str) -> Json:
         """A message beside another, about a level of ours."""
@@ -63,6 +64,10 @@ class BitmexDialect(Dialect):
             return False
         message["data"][0]["id"] = OWN_IDS
         return True
+
+    def ends(self, message: Json) -> bool:
+        """What was inserted is told last."""
+        return bool(message["action"] == "insert")
 
     def is_snapshot(self, message: Json) -> bool:
         return message.get("action") == "partial"

@@ -22,7 +22,7 @@ class DeribitDialect(Dialect):
     price_at, size_at = 1, 2
     times = frozenset({"timestamp"})
     depths = (20, 400)
-    by_time = True
+    by_time = instead = True
     list_paths = ("/public/get_instruments",)
 
     def body(self, message: Json) -> Json:
@@ -45,7 +45,7 @@ class DeribitDialect(Dialect):
         bids.append(["new", as_number(price), as_number(size)])
         return [message]
 
-    def without_bid(self, message: Json, price: str) -> list[Json]:
+    def without_bid(self, message: Json, placed: Json, price: str) -> list[Json]:
         bids, _ = self.sides(message) or ([], [])
         if all(level[1] != float(price) for level in bids):
             bids.append(["delete", as_number(price), 0.0])

@@ -57,6 +57,8 @@ class Dialect(ABC):
     """Fields that hold a time of the venue."""
     depths: Sequence[int]
     """Levels a side that a reader holds for certain, rising: several where there are several kinds of book."""
+    instead = False
+    """A client that is refused a channel asks for another in its place: what was refused must not speak afterwards."""
     by_time = False
     """Readers know a state of a book by the venue's ms, not by a number of its own."""
     list_paths: tuple[str, ...]
@@ -106,8 +108,12 @@ class Dialect(ABC):
         """What also sets a bid: the message itself, or it and another."""
 
     @abstractmethod
-    def without_bid(self, message: Json, price: str) -> list[Json]:
-        """What also deletes a bid of that price, before the message says anything of it."""
+    def without_bid(self, message: Json, placed: Json, price: str) -> list[Json]:
+        """What also deletes a bid that the message `placed` has set, before the message says anything of its price."""
+
+    def ends(self, message: Json) -> bool:
+        """Whether a book is whole after a message, and not in the midst of an event that takes several."""
+        return True
 
     @abstractmethod
     def is_snapshot(self, message: Json) -> bool:
@@ -190,7 +196,7 @@ class Pairs(Dialect):
         bids.append([price, size, *self.rest])
         return [message]
 
-    def without_bid(self, message: Json, price: str) -> list[Json]:
+    def without_bid(self, message: Json, placed: Json, price: str) -> list[Json]:
         bids, _ = self.sides(message) or ([], [])
         if all(float(level[0]) != float(price) for level in bids):
             bids.append([price, "0", *self.rest])

@@ -146,6 +146,11 @@ _UNNUMBERED: Mapping[str, object] = {
     "reason": "without numbers a message that is missing, or in the wrong place, is only noticed where it made or took a level",
     "mitigated_by": "an id unheard of, a crossing, trades through the book and a best quote that stands apart from it",
 }
+_READ_ON: Mapping[str, object] = {
+    "noticed_by": frozenset({"numbered"}),
+    "reason": "the quick library reads on for a moment after a frame that it refuses; without numbers what follows looks whole",
+    "mitigated_by": "the connection is given up at once, and a new one begins with whole books",
+}
 _LINK = (
     _wire("close 1000", close(1000), "I5", Cure.RECONNECT),
     _wire("close 1001", close(1001, "going away"), "I5", Cure.RECONNECT),
@@ -265,8 +270,8 @@ _TEXT = (
     _message("byte order mark", damage.byte_order_mark, "I2", Cure.EITHER),
     _message("bad UTF-8", damage.bad_utf8, "I2", Cure.EITHER),
     _message("binary frame", damage.binary, "I2", Cure.EITHER),
-    _message("20 MiB message", damage.huge, "I10", Cure.RECONNECT),
-    _message("deflate bomb", damage.deflate_bomb, "I10", Cure.RECONNECT),
+    _message("20 MiB message", damage.huge, "I10", Cure.RECONNECT, **_READ_ON),
+    _message("deflate bomb", damage.deflate_bomb, "I10", Cure.RECONNECT, **_READ_ON),
 )
 _REST = (
     _server("REST 429", rest_status(429, retry_after=True, text='{"code":-1003,"msg":"Too many requests"}'), "I10", Cure.GOES_ON),

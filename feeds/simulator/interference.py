@@ -11,6 +11,7 @@ from functools import partial
 
 from feeds.simulator import damage
 from feeds.simulator.damage import Damage, Message, Raw
+from feeds.simulator.dialect import Json
 from feeds.simulator.injection import Act, Injection, Topics, add_filter, books, listing_at, parsed, swallow
 from feeds.simulator.kit import Connection, framed
 
@@ -196,9 +197,11 @@ def crossed_for_a_moment(gap_ticks: int) -> Act:
     def act(injection: Injection) -> None:
         dialect, world = injection.server.dialect, injection.server.world
         for connection in injection.targets():
-            placed: dict[str, str] = {}
+            placed: dict[str, tuple[Json, str]] = {}
 
-            def rule(topic: str, text: str, placed: dict[str, str] = placed, connection: Connection = connection) -> list[str]:
+            def rule(
+                topic: str, text: str, placed: dict[str, tuple[Json, str]] = placed, connection: Connection = connection
+            ) -> list[str]:
                 if (
                     not dialect.is_book(topic)
                     or (topic in injection.struck and topic not in placed)
@@ -209,14 +212,16 @@ def crossed_for_a_moment(gap_ticks: int) -> Act:
                 if message is None:
                     return [text]
                 if topic in placed:
-                    return list(map(damage.write, dialect.without_bid(message, placed.pop(topic))))
-                found = listing_at(injection.server, connection, topic)
+                    return list(map(damage.write, dialect.without_bid(message, *placed.pop(topic))))
+                found = listing_at(injection.server, connection, topic) if dialect.ends(message) else None
                 if found is None:
                     return [text]
                 _, _, ask, _ = world.books[found.key].touch
-                placed[topic] = found.price_text(ask + gap_ticks)
+                price = found.price_text(ask + gap_ticks)
+                made = dialect.with_bid(message, price, found.size_text(7))
+                placed[topic] = made[-1], price
                 injection.hit(topic, connection)
-                return list(map(damage.write, dialect.with_bid(message, placed[topic], found.size_text(7))))
+                return list(map(damage.write, made))
 
             add_filter(injection, connection, rule)
 

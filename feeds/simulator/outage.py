@@ -79,6 +79,8 @@ def answers(change: Answer, data: bool) -> Act:
                 if message is None or not dialect.acknowledges(message):
                     return [text]
                 injection.hit("answer", connection)
+                if change is as_error and dialect.instead:
+                    connection.topics.clear()
                 return change(dialect, message)
 
             connection.replies = reply

@@ -94,6 +94,7 @@ CHANNEL_OF: Mapping[str, Channel] = {
 _SYMBOL = r"[A-Z0-9_]{2,40}"
 _TOPIC = re.compile(rf"([a-zA-Z0-9_]{{1,20}}):({_SYMBOL})")
 _ROW_SYMBOL = re.compile(rb'"symbol"\s*:\s*"(' + _SYMBOL.encode() + rb')"')
+_TABLE = re.compile(rb"\w{1,20}")
 _FRAME_TABLE = re.compile(rb'"table"\s*:\s*"(\w{1,20})"')
 _KEY = b'"table":"'
 _NAME_LIMIT = 24
@@ -565,6 +566,8 @@ class BitmexSession(BookSession):
             return NOTHING  # given up: what still arrives may not bring a book back
         handler = self._table(name.decode("ascii", "replace"))
         if handler is None:
+            if not _TABLE.fullmatch(name):
+                raise BadFrame("the name of a table is none")
             return self._ignored(now)
         self.handlers[name] = handler
         return handler(data, now)

@@ -560,6 +560,13 @@ GUARDS: Final[Sequence[Guard]] = (
         "tests/unit/test_bitmex.py::test_a_refused_frame_of_nobody_knows_which_book_starts_every_book_over",
     ),
     Guard(
+        "nonsense in the name of a table, BitMEX",
+        "feeds/venues/bitmex.py",
+        "if not _TABLE.fullmatch(name):",
+        "if now < 0:",
+        "tests/unit/test_bitmex.py::test_a_table_whose_name_is_garbled_is_refused_and_not_taken_for_one_that_nobody_reads",
+    ),
+    Guard(
         "nonsense that is no message, BitMEX",
         "feeds/venues/bitmex.py",
         "elif not message.info:",

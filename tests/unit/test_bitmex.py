@@ -843,6 +843,15 @@ def test_a_refused_frame_that_names_its_symbol_alone_starts_that_book_over() -> 
     assert at.book(UNI).published
 
 
+@pytest.mark.parametrize("name", [b"orderB\xffokL2", b"", b"orderBook L2"])
+def test_a_table_whose_name_is_garbled_is_refused_and_not_taken_for_one_that_nobody_reads(name: bytes) -> None:
+    at = synced()
+    data = b'{"table":"' + name + b'","action":"update","data":[{"symbol":"XBTUSD"}]}'
+    with pytest.raises((*DECODE_ERRORS, BadFrame)):
+        at.session.frame(data, at.now)
+    assert fallen(at, at.session.refused(data, at.now), "decode")
+
+
 def test_an_object_that_is_neither_rows_nor_an_answer_is_refused() -> None:
     at = synced()
     with pytest.raises(BadFrame):
