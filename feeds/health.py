@@ -177,6 +177,7 @@ class LegHealth:
     """Lateness and lag of one instrument, as routes judge it. Written by the session and the board, read by the engine."""
 
     __slots__ = (
+        "_judged_ns",
         "_sorted",
         "_stood",
         "_times",
@@ -205,8 +206,10 @@ class LegHealth:
         self.samples = 0
         """Boundaries since the first timed frame, while the link was alive."""
         self.late_samples = 0
+        self._judged_ns = 0
+        """`raw_ns` when it was judged last."""
         self._stood = False
-        """Since nobody looked nothing has been read in time: a median of few samples is better than none."""
+        """Since nobody looked nothing has been read in time."""
         self._sorted: SortedList[int] = SortedList()
         self._times: deque[Ns] = deque()
         self._values: deque[int] = deque()
@@ -234,9 +237,11 @@ class LegHealth:
         if self.fresh:
             self.fresh = False
             raw = self.raw_ns
-            enough = len(self._sorted) >= (1 if self._stood else MIN_SAMPLES)
-            self.late_ns = raw - self._sorted[len(self._sorted) // 2] if enough else nan
-            self._stood &= self.late
+            if not self._stood or (self._sorted and raw > self._judged_ns - LATE_NS):  # what waited is not still being read
+                enough = len(self._sorted) >= (1 if self._stood else MIN_SAMPLES)  # a median of few is better than none
+                self.late_ns = raw - self._sorted[len(self._sorted) // 2] if enough else nan
+                self._stood &= self.late
+            self._judged_ns = raw
             self._sorted.add(raw)
             self._values.append(raw)
             self._times.append(now)

@@ -1,17 +1,14 @@
 """Short names of markets and routes, as a desk says them: `BIN perp BTC/USDT`, `BTC/USDT BIN spot → BIN perp`."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
 
 from feeds.model import SECOND, Instrument, Kind, Ns
-
-SHORT: Final[Mapping[str, str]] = {"BINANCE": "BIN", "BYBIT": "BYB", "OKX": "OKX", "DERIBIT": "DRB", "BITMEX": "BMX"}
+from feeds.symbols import SHORT_VENUES
 
 
 def venue_name(venue: str) -> str:
     """Three letters."""
-    return SHORT.get(venue, venue[:3])
+    return SHORT_VENUES.get(venue, venue[:3])
 
 
 def kind_name(instrument: Instrument) -> str:

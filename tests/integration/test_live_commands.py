@@ -229,8 +229,8 @@ def test_a_signal_ends_a_recording_whole(config: Path, number: signal.Signals) -
 
 
 def test_a_full_disk_ends_the_recording_with_a_line_and_what_came_before_is_kept(config: Path) -> None:
-    with disk_full_at(300_000):
-        result = run("--config", config, "record", "-o", "kept", "--seconds", "3")
+    with disk_full_at(1_000_000):
+        result = run("--config", config, "record", "-o", "kept", "--seconds", "10")
     assert result.exit_code == 1
     assert "kept: recording stopped: file too large" in result.stderr.splitlines()[-1]
     recording = Recording(Path("kept"))

@@ -282,12 +282,13 @@ def test_after_a_stall_a_leg_is_late_until_something_new_has_been_judged() -> No
     leg.sample(START + 6 * SECOND + 100 * MS, clock)
     assert leg.lag_ns == 4 * SECOND - MS
     assert leg.late_ns > 3 * SECOND, "it waited, whatever is known of the clock"
+    for step in (2, 3):  # the first may be the last of what waited
+        arrive(leg, 20 * MS)
+        leg.sample(START + 6 * SECOND + step * 100 * MS, clock)
+        assert leg.lag_ns == 19 * MS
+        assert (leg.late_ns <= 0) is (step == 3)
     arrive(leg, 20 * MS)
-    leg.sample(START + 6 * SECOND + 200 * MS, clock)
-    assert leg.lag_ns == 19 * MS
-    assert leg.late_ns <= 0
-    arrive(leg, 20 * MS)
-    leg.sample(START + 6 * SECOND + 300 * MS, clock)
+    leg.sample(START + 6 * SECOND + 400 * MS, clock)
     assert isnan(leg.late_ns), "there are too few samples for a median"
     assert isnan(leg.late_share)
 
@@ -299,10 +300,23 @@ def test_without_a_clock_what_waited_through_a_stall_is_late_all_the_same() -> N
     leg.stood_still(5 * SECOND)
     arrive(leg, 4 * SECOND)
     leg.sample(START + 6 * SECOND, None)
-    assert leg.late
-    arrive(leg, 30 * MS)
-    leg.sample(START + 6 * SECOND + 100 * MS, None)
-    assert not leg.late
+    judged = []
+    for raw_ms in (2_000, 30, 30):
+        judged.append(leg.late)
+        arrive(leg, raw_ms * MS)
+        leg.sample(START + 7 * SECOND, None)
+    assert [*judged, leg.late] == [True, True, True, False]
+
+
+def test_a_leg_without_any_history_is_late_until_what_waited_has_been_read() -> None:
+    _, leg = board()
+    leg.stood_still(5 * SECOND)
+    judged = []
+    for raw_ms in (6_000, 3_000, 500, 30, 30):
+        arrive(leg, raw_ms * MS)
+        leg.sample(START + 6 * SECOND, None)
+        judged.append(leg.late)
+    assert judged == [True, True, True, True, False]
 
 
 def test_a_leg_that_stood_still_before_its_first_frame_has_no_late_share() -> None:
