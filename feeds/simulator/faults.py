@@ -290,7 +290,7 @@ _STATE = (
     ),
     _wire("times missing", spoil(damage.without_time, all_topics, 0), "I13", Cure.COMES_BACK),
     _wire("times zero", spoil(damage.time_zero, all_topics, 0), "I13", Cure.COMES_BACK),
-    _server("delisting", delist, "I7", Cure.COMES_BACK, lasts_s=(5.0, 10.0)),
+    _server("delisting", delist, "I7", Cure.COMES_BACK, lasts_s=(5.0, 10.0), **_UNNUMBERED),
     _server("tick change", change_tick, "I2", Cure.GOES_ON, lasts_s=(5.0, 10.0)),
 )
 _BEGINNING = (

@@ -47,7 +47,7 @@ from feeds.model import (
     Stream,
     Trade,
 )
-from feeds.session import THROUGH_NS, BookFeed, BookSession, Handler
+from feeds.session import RENEWED, THROUGH_NS, BookFeed, BookSession, Handler
 from feeds.text import clean_text
 from feeds.venue import NOTHING, Action, Checkpoint, Endpoint, Fetch, FetchError, Listener, Plan, Send, Session, Terms
 
@@ -546,8 +546,16 @@ class BitmexSession(BookSession):
 
     def _acknowledge(self, topic: str, now: Ns) -> None:
         for stream, asked in self.streams.items():
-            if asked.request and self._topic(stream) == topic:
+            if self._topic(stream) != topic:
+                continue
+            if asked.request:
                 self.acknowledged(asked.request, now)
+            feed = self.feeds.get(stream.instrument) if stream.channel is Channel.BOOK else None
+            if feed is not None and feed.book.state is BookState.SYNCED:
+                # by the partial of an earlier subscription: what happened between the two was told to nobody
+                asked.ask(now)
+                self.fall(feed, RENEWED, now)
+                self.due(asked.due(now))
 
     def _decline(self, error: str, args: Sequence[str] | str, now: Ns) -> None:
         """An error repeats its request: of the topics in it, else of all, those that have not spoken are refused."""

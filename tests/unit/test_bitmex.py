@@ -843,6 +843,19 @@ def test_a_refused_frame_that_names_its_symbol_alone_starts_that_book_over() -> 
     assert at.book(UNI).published
 
 
+def test_a_book_of_an_earlier_subscription_is_not_gone_on_with_when_a_later_one_begins() -> None:
+    """Two renewals in a row: the partial of the first comes before the second leaves and subscribes again."""
+    at = synced()
+    at.session.renew_book(XBTUSD.id, at.now)
+    at.send(PARTIAL)
+    assert at.book().published
+    at.send({"success": True, "subscribe": "orderBookL2:XBTUSD", "request": {}})
+    at.send(book("update", level(10, "Buy", 77)))
+    assert not at.book().published
+    at.send(PARTIAL)
+    assert at.book().levels(9) == LEVELS
+
+
 @pytest.mark.parametrize("name", [b"orderB\xffokL2", b"", b"orderBook L2"])
 def test_a_table_whose_name_is_garbled_is_refused_and_not_taken_for_one_that_nobody_reads(name: bytes) -> None:
     at = synced()
