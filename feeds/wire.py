@@ -9,12 +9,14 @@ import logging
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+from feeds import quick_wire
 from feeds.errors import InputError
 from feeds.text import clean_text
 
@@ -67,7 +69,8 @@ def library(fast: bool | None = None) -> Library:
     if quick:
         client = import_module("picows.websockets")
         errors = import_module("picows.websockets.exceptions")
-        return Library("picows", client.connect, errors.ConnectionClosed, errors.InvalidStatus, errors.WebSocketException)
+        connect = partial(quick_wire.connect, client.connect)
+        return Library("picows", connect, errors.ConnectionClosed, errors.InvalidStatus, errors.WebSocketException)
     client = import_module("websockets.asyncio.client")
     errors = import_module("websockets.exceptions")
     return Library("websockets", client.connect, errors.ConnectionClosed, errors.InvalidStatus, errors.WebSocketException)

@@ -244,6 +244,25 @@ class Terminal:
         """Until these bytes were written after a mark."""
         self.wait(repr(data), lambda: self._bytes.find(data, mark) >= 0, deadline_s)
 
+    def wait_settled(self, still_s: float = 0.5) -> list[str]:
+        """Until the same lines have stood for so long: what is said of a key (a mark) may be drawn a frame before what it does.
+
+        Returns:
+            Those lines.
+        """
+        seen: list[str] = []
+        since = time.monotonic()
+
+        def found() -> bool:
+            nonlocal seen, since
+            now, lines = time.monotonic(), self._lines()
+            if lines != seen:
+                seen, since = lines, now
+            return now - since >= still_s
+
+        self.wait(f"a screen that stands for {still_s:g} s", found)
+        return seen
+
     # -- what a user does --------------------------------------------------------------------------------------------------
 
     def type(self, keys: str | bytes) -> None:

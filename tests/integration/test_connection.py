@@ -5,6 +5,7 @@ import gc
 import logging
 import random
 import ssl
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
@@ -368,16 +369,69 @@ def test_what_a_peer_sends_is_never_written_to_the_terminal(chosen: Library, mon
 
 
 async def test_a_message_larger_than_any_snapshot_ends_the_connection(chosen: Library) -> None:
+    heard = asyncio.Event()
+
     async def boast(socket: ServerConnection) -> None:
         await socket.send("data")
+        await heard.wait()
         with suppress(ConnectionClosed):
             await socket.send("x" * (MAX_MESSAGE + 1))
         await socket.wait_closed()
 
     async with rigged(boast, chosen) as rig:
+        rig.driver.on_frame = lambda _conn: heard.set()
         await rig.until(lambda: ("c", "slot.1") in rig.driver.told)
         assert rig.driver.frames[0] == ("slot.1", b"data")
         assert all(data == b"data" for _, data in rig.driver.frames)
+
+
+def frame(opcode: int, payload: bytes, *, compressed: bool = False) -> bytes:
+    """One whole message of a server, shorter than 64 KiB."""
+    head = bytes([0x80 | (0x40 if compressed else 0) | opcode])
+    size = bytes([len(payload)]) if len(payload) < 126 else b"\x7e" + len(payload).to_bytes(2, "big")
+    return head + size + payload
+
+
+def deflated(data: bytes) -> bytes:
+    """As permessage-deflate has it, without context of earlier messages."""
+    press = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return (press.compress(data) + press.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\x00\x00\xff\xff")
+
+
+BROKEN = {
+    "a deflate bomb": frame(1, deflated(b"x" * (MAX_MESSAGE + 1)), compressed=True),
+    "no deflate stream": frame(1, b"\xff\xff\xff\xff", compressed=True),
+    "an opcode of nobody": frame(5, b"data"),
+    "the middle of no message": frame(0, b"data"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=list(BROKEN))
+async def test_nothing_that_came_behind_a_broken_message_is_handed_over(chosen: Library, broken: bytes) -> None:
+    """A book without sequence numbers would go on over the hole."""
+    served: list[asyncio.Task[None] | None] = []
+
+    async def serve_it(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(asyncio.current_task())
+        asked = (await reader.readuntil(b"\r\n\r\n")).decode()
+        key = next(line.partition(": ")[2] for line in asked.split("\r\n") if line.lower().startswith("sec-websocket-key"))
+        writer.write(f"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept_key(key)}\r\n".encode())
+        writer.write(b"Upgrade: websocket\r\nConnection: Upgrade\r\n")
+        writer.write(b"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n\r\n")
+        await asyncio.sleep(0.05)
+        writer.write(frame(1, b"before") + broken + frame(1, b"behind") * 3)
+        with suppress(ConnectionError):
+            await reader.read(1)  # its goodbye
+        writer.close()
+
+    server = await asyncio.start_server(serve_it, "127.0.0.1", 0)
+    async with server:
+        rig = Rig(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/x", chosen)
+        task = asyncio.create_task(rig.link.run())
+        await rig.until(lambda: ("c", "slot.1") in rig.driver.told)
+        task.cancel()
+        await asyncio.gather(task, *filter(None, served), return_exceptions=True)
+    assert {data for _, data in rig.driver.frames} <= {b"before"}
 
 
 async def test_control_messages_keep_to_the_venues_budget(chosen: Library) -> None:
@@ -487,8 +541,9 @@ async def test_it_can_be_ended_while_it_waits_for_a_handshake(chosen: Library) -
     over = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await over.wait()
-        writer.transport.abort()
+        await reader.read()
+        over.set()
+        writer.close()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     rig = Rig(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/x", chosen)
@@ -499,9 +554,8 @@ async def test_it_can_be_ended_while_it_waits_for_a_handshake(chosen: Library) -
     async with asyncio.timeout(2):
         await asyncio.gather(task, return_exceptions=True)
     assert not rig.driver.told
-    over.set()
+    await asyncio.wait_for(over.wait(), 5)  # its socket is closed, by nobody's garbage collection
     server.close()
-    await asyncio.sleep(0.05)
 
 
 async def test_it_can_be_ended_at_the_very_moment_an_attempt_fails(chosen: Library) -> None:

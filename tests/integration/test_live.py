@@ -34,7 +34,6 @@ from feeds.simulator.kit import RestHook, VenueServer
 from feeds.venue import Endpoint, Terms, Venue
 from feeds.venues import KINDS, markets_of
 from feeds.venues.binance import Binance
-from feeds.wire import library
 from tests.judge import Judge
 from tui.export import export
 from tui.live import LiveRun
@@ -401,8 +400,7 @@ def now_in(run: LiveRun) -> Moment:
 def live_run_at(at: exchange.Exchange, venues: Sequence[str], watch: Watch = BITCOIN) -> LiveRun:
     made = {venue: REAL[venue](places_of(at, venue)) for venue in venues}
     markets = {venue: markets_of(one) for venue, one in made.items()}
-    slow = library(False)  # picows leaves a socket that is being dialled open for a moment after its dial was cancelled
-    return LiveRun(AnalyticsSettings(), made, markets, watch, rules=RULES, rng=random.Random(1), chosen_library=slow)
+    return LiveRun(AnalyticsSettings(), made, markets, watch, rules=RULES, rng=random.Random(1))
 
 
 def differences(one: object, other: object, path: str = "") -> list[str]:

@@ -291,13 +291,13 @@ def test_a_terminal_that_stands_still_stops_no_record(made: Path, home: Path) ->
         terminal.type(" ")
         terminal.wait_for("PAUSED", "BOOK  BTC")
         terminal.wait("every line in its place", lambda: well_framed(terminal.lines))
-        shown = terminal.lines
+        shown = terminal.wait_settled()
         mark = terminal.count
         terminal.resize(159, 50)
         terminal.resize(160, 50)
         terminal.wait("a screen drawn anew", lambda: terminal.count > mark + 5_000 and well_framed(terminal.lines))
         terminal.wait_for("PAUSED", "BOOK  BTC")
-        assert terminal.lines == shown, "what was left out is missing on the screen"
+        assert terminal.wait_settled() == shown, "what was left out is missing on the screen"
         terminal.type("q")
         assert terminal.exit_code() == 0
 
