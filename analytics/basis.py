@@ -21,7 +21,7 @@ _ORDER = {Kind.SPOT: 0, Kind.PERP: 1, Kind.FUTURE: 2, Kind.OPTION: 3}
 class Pair:
     """Two markets; `reference` is the one the other is measured against: spot before perp before future."""
 
-    __slots__ = ("_axis_ns", "_guards", "_rule", "_settings", "axis", "other", "reference", "statistic")
+    __slots__ = ("_axis_ns", "_guards", "_rule", "_settings", "axis", "other", "own_spot", "reference", "statistic")
 
     def __init__(
         self,
@@ -32,6 +32,9 @@ class Pair:
         leg_guards: Sequence[tuple[str, LegGuard]] = LEG_GUARDS,
     ) -> None:
         self.reference, self.other = sorted((one, two), key=lambda market: (_ORDER[market.instrument.kind], market.id))
+        spot, other = self.reference.instrument, self.other.instrument
+        self.own_spot = spot.venue == other.venue and spot.kind is Kind.SPOT and other.kind is not Kind.SPOT
+        """A derivative against a spot market of its own venue."""
         self._settings = settings
         self._rule = rule
         self._guards = leg_guards

@@ -36,6 +36,8 @@ class View(Struct, frozen=True):
     size_usd: float | None = None
     """What a leg is worth for the routes of this view; None is the configured size, 0 the touch."""
     pairs: tuple[str, ...] | None = ()
+    own_spot: bool = False
+    """Of the pairs, only those of a derivative with a spot market of its own venue."""
     window_s: int = 0
     """Seconds of history to tell of markets; 0 leaves it out."""
     pair_window_s: int = 0

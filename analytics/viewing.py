@@ -60,7 +60,8 @@ def make_snapshot(
         pairs=tuple(
             _pair(pair, settings.z.threshold, now, now - view.pair_window_s * SECOND)
             for pair in pairs
-            if wanted(pair.id, view.pairs)
+            if (pair.own_spot or not view.own_spot)
+            and wanted(pair.id, view.pairs)
             and (wanted(pair.reference.id, view.instruments) or wanted(pair.other.id, view.instruments))
         )
         if view.pairs is not None

@@ -2,7 +2,7 @@
 
 import platform
 
-from tests.bench import books, kernels, pipeline, screens, wire
+from tests.bench import books, kernels, pipeline, screens, whole, wire
 from tests.bench.row import Row
 
 
@@ -12,6 +12,7 @@ def main() -> None:
         ("The path, on the three-market night", pipeline.rows()),
         ("Socket to engine, over loopback", wire.rows()),
         ("Screens, on the same night at 160x50", screens.rows()),
+        ("The whole program live at 160x50: five venues, three coins", whole.rows()),
         ("Books", [Row(name, value, "", note) for name, value, note in books.rows()]),
         ("Kernels, us per update", [Row(name, value, "us", note) for name, value, note in kernels.rows()]),
     ):

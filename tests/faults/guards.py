@@ -585,7 +585,7 @@ GUARDS: Final[Sequence[Guard]] = (
         "analytics/fx.py",
         "and 2 * len(near) > len(estimates)",
         "",
-        "tests/unit/test_fx.py::test_estimates_of_which_no_more_than_half_agree_are_no_rate",
+        "tests/unit/test_fx.py::test_two_of_five_that_agree_are_not_enough",
     ),
     Guard(
         "what is far off is set aside, fx",

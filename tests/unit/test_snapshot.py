@@ -172,6 +172,8 @@ def test_pairs_are_told_by_name_and_by_their_legs() -> None:
     }
     assert seen(floor, View(pairs=(pairs[1].pair,))).pairs == (pairs[1],)
     assert len(seen(floor, View(instruments=(BIN_PERP.id,))).pairs) == 2
+    (own,) = seen(floor, View(own_spot=True)).pairs
+    assert (own.other, own.reference) == (BIN_PERP.id, BIN_SPOT.id)
 
 
 # -- belief -----------------------------------------------------------------------------------------------------------------

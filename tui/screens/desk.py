@@ -91,7 +91,7 @@ class DeskScreen(LiveScreen):
         return self.markets_panel, self.routes_panel, self.strip_panel
 
     def view(self) -> View:
-        return View(window_s=SPARK_S, routes=self._order(), exits=True, size_usd=self.arbtop.size_usd)
+        return View(window_s=SPARK_S, routes=self._order(), exits=True, size_usd=self.arbtop.size_usd, own_spot=True)
 
     def _order(self) -> tuple[str, ...]:
         engine = self.arbtop.source.engine
