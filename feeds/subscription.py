@@ -38,7 +38,7 @@ class Subscription:
         limit_ns: silence after which a stream that has spoken is at fault; 0 where silence says nothing.
     """
 
-    __slots__ = ("asked_ns", "ever", "fault", "health", "heard", "limit_ns", "request", "retry_ns", "stream", "tries")
+    __slots__ = ("asked_ns", "ever", "fault", "health", "heard", "limit_ns", "refused", "request", "retry_ns", "stream", "tries")
 
     def __init__(self, stream: Stream, health: StreamHealth, limit_ns: Ns) -> None:
         self.stream = stream
@@ -49,6 +49,8 @@ class Subscription:
         """The request that has not been answered yet."""
         self.heard = False
         """Whether data came since it was last asked for."""
+        self.refused = False
+        """Whether the venue has said no since then."""
         self.ever = False
         """Whether data ever came on this connection."""
         self.fault = ""
@@ -65,7 +67,7 @@ class Subscription:
     def ask(self, now: Ns) -> None:
         """It is being subscribed to, for the first time or again."""
         self.asked_ns = now
-        self.heard = False
+        self.heard = self.refused = False
         self.request = ""
 
     def hear(self) -> bool:
@@ -77,9 +79,9 @@ class Subscription:
         return faulty
 
     def acknowledge(self) -> bool:
-        """The venue has taken the request. True when a fault ends with it."""
+        """The venue has taken the request. True when a fault ends with it: no answer, or the no to an earlier request."""
         self.request = ""
-        if self.fault != NO_ANSWER:
+        if self.fault in ("", NO_DATA) or self.refused:
             return False
         self.fault = ""
         return True
@@ -92,6 +94,7 @@ class Subscription:
     def decline(self, reason: str) -> None:
         """The venue has refused the request."""
         self.request = ""
+        self.refused = True
         self.fault = reason
         self.retry_ns = max(self.retry_ns, self.asked_ns + RETRY_NS)
 

@@ -602,6 +602,13 @@ GUARDS: Final[Sequence[Guard]] = (
         "tests/unit/test_fx.py::test_an_index_sent_again_and_again_with_the_same_time_grows_old",
     ),
     Guard(
+        "taken after a refusal",
+        "feeds/subscription.py",
+        'if self.fault in ("", NO_DATA) or self.refused:',
+        "if self.fault != NO_ANSWER:",
+        "tests/unit/test_okx.py::test_a_stream_that_may_never_speak_is_well_once_it_is_taken_after_a_refusal",
+    ),
+    Guard(
         "nothing behind a broken message, picows",
         "feeds/quick_wire.py",
         "while self._connected.close_code in OURS:",

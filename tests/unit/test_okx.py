@@ -1190,6 +1190,19 @@ def test_an_error_that_names_nothing_holds_every_stream_that_has_no_answer_yet()
     assert at.status(BOOK_STREAM).link is LinkState.READY
 
 
+def test_a_stream_that_may_never_speak_is_well_once_it_is_taken_after_a_refusal() -> None:
+    """Liquidations of a dated future come once a month: it would be called refused until then."""
+    at = desk(DATED, channels=[Channel.TRADE, Channel.LIQUIDATION], acknowledges=False)
+    stream = Stream(DATED.id, Channel.LIQUIDATION)
+    at.send(ERROR.replace('"1512"', '"1"'))
+    assert at.status(stream) == Status(LinkState.NOT_READY, BookState.EMPTY, "the request was not understood")
+    again = pass_time(at, 15 * SECOND)
+    assert [op for op, topics in sent(again) if "liquidation-orders:FUTURES" in topics] == ["unsubscribe", "subscribe"]
+    assert at.session.streams[stream].fault
+    acknowledge(at.session, again, at.now)
+    assert at.session.streams[stream].fault == at.status(stream).reason == ""
+
+
 def test_a_refused_part_of_a_ticker_does_not_take_the_ticker_away() -> None:
     at = desk(SWAP, channels=[Channel.TICKER], acknowledges=False)
     stream = Stream(SWAP.id, Channel.TICKER)
