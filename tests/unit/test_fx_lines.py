@@ -11,7 +11,7 @@ from msgspec import structs
 from analytics.fx import FxRate, Missing, Source
 from analytics.routes import Axis
 from analytics.settings import AnalyticsSettings
-from analytics.snapshot import View
+from analytics.snapshot import MarketView, View
 from feeds.model import MS, SECOND, Ns
 from tests.unit.test_converted import CHEAP, ROWS, crossing, pegs, rates
 from tests.unit.test_routes import BIN_COIN, BIN_SPOT, Floor
@@ -60,7 +60,11 @@ def test_the_short_form_still_tells_a_measured_rate_from_a_fixed_and_from_none()
 
 
 def header(width: int, fx: Sequence[FxRate], floor: Floor | None = None) -> str:
-    snapshot = structs.replace((floor or Floor(())).engine.snapshot(View()), now_ns=NOW, fx=tuple(fx))
+    return heads(width, fx, (floor or Floor(())).engine.snapshot(View()).markets)[0]
+
+
+def heads(width: int, fx: Sequence[FxRate], markets: Sequence[MarketView]) -> list[str]:
+    snapshot = structs.replace(Floor(()).engine.snapshot(View()), now_ns=NOW, fx=tuple(fx), markets=tuple(markets))
     scene = Scene(
         snapshot=snapshot,
         status=LiveStatus(now_ns=NOW, links=1, up=1, recording="", trouble="", demo=True),
@@ -70,7 +74,39 @@ def header(width: int, fx: Sequence[FxRate], floor: Floor | None = None) -> str:
         unacked={},
         items=(),
     )
-    return text_of(header_lines(scene, "desk", width)[0])
+    return [text_of(line) for line in header_lines(scene, "desk", width)]
+
+
+def of_venues(count: int, lag_ms: float) -> list[MarketView]:
+    """One market a venue, all well, with the same lag."""
+    floor = Floor((BIN_SPOT,))
+    floor.tick()
+    (market,) = floor.engine.snapshot(View()).markets
+    facts = [structs.replace(market.facts, venue=f"V{at}") for at in range(count)]
+    return [structs.replace(market, facts=each, refused="", lag_ms=lag_ms) for each in facts]
+
+
+def test_where_the_first_line_is_full_of_venues_the_rate_stands_in_the_second() -> None:
+    first, second = heads(120, (USDT, USDC), of_venues(5, 28.0))
+    assert "USDT" not in first
+    assert all(f"V{at} ●28ms" in first for at in range(5))
+    assert "USDT/USD .99962 ±1.0 impl │ DEMO ● 1 of 1 up" in second
+    first, second = heads(160, (USDT, USDC), of_venues(5, 28.0))
+    assert "USDT/USD .99962 ±1.0 impl" in first
+    assert "USD" not in second
+
+
+@pytest.mark.parametrize("venues", [0, 2, 5])
+def test_the_rate_stands_once_and_no_lag_or_age_moves_it_to_another_line(venues: int) -> None:
+    older = structs.replace(USDT, at_ns=USDT.at_ns - SECOND)
+    for width in range(60, 220):
+        places = set()
+        for rate, lag_ms in ((USDT, 9.0), (USDT, 999.0), (older, 28.0)):
+            lines = heads(width, (rate,), of_venues(venues, lag_ms))
+            assert [len(line) for line in lines] == [width, width]
+            places.add(tuple(line.count("USDT/USD .99962 ±1.0 impl") for line in lines))
+        assert len(places) == 1
+        assert sum(places.pop()) <= 1
 
 
 def test_the_header_shows_both_coins_where_there_is_room_then_one_then_its_value_alone() -> None:

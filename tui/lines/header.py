@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from msgspec import structs
+
 from analytics.alert import Severity
 from analytics.fx import FxRate, Missing
 from analytics.snapshot import MarketView
@@ -22,6 +24,10 @@ from tui.source import LiveStatus
 SEPARATOR: Final[Span] = (" │ ", "dim")
 SEVERITIES: Final[Mapping[Severity, str]] = {Severity.CRIT: "■", Severity.WARN: "▲", Severity.INFO: "●"}
 BAR_CELLS: Final = 12
+AGE_CELLS: Final = 5
+"""What a rate grows by when it is a second old: nothing changes its line for that."""
+VENUE_CELLS: Final = 11
+"""A venue with a lag of 999 ms; likewise."""
 
 
 class Piece(NamedTuple):
@@ -57,13 +63,42 @@ def spread(left: tuple[Span, ...], right: tuple[Span, ...], width: int) -> Line:
 
 
 def header_lines(scene: Scene, here: str, width: int) -> list[Line]:
-    """What is true for all screens, then the tabs and the state of the replay."""
-    return [_state(scene, width), _tabs(scene, here, width)]
-
-
-def _state(scene: Scene, width: int) -> Line:
+    """What is true for all screens, then the tabs and the state of the replay; the rates stand there where the first is full."""
+    now, rates = scene.snapshot.now_ns, _rates(scene)
+    told = [rate_spans(rate, now) for rate in rates]
+    widest = [(*rate_spans(structs.replace(rate, at_ns=now), now), (" " * AGE_CELLS, "")) for rate in rates]
+    tabs = _tabs(here)
+    state = _replay(scene, width - _width(tabs) - 1)
     venues = _venues(scene.snapshot.markets)
-    right = compose(
+    wide_venues = [each._replace(spans=(*each.spans, (" " * (VENUE_CELLS - each.width), ""))) for each in venues]
+    room = width - _width(_right(scene, width)) - 4
+    if not rates or widest[0][1] in compose([*_mine(scene), *_ranked(widest, 5), *wide_venues], room):
+        return [_state(scene, told, venues, width), spread(tabs, (*state, (" ", "text")), width)]
+    room = width - _width(tabs) - _width(state) - 2 * cells(SEPARATOR[0])
+    below = [spans for spans, wide in zip(told, widest, strict=True) if wide[1] in compose(_ranked(widest, 0), room)]
+    if below:
+        right = (*compose(_ranked(below, 0), width), SEPARATOR, *state, (" ", "text"))
+        return [_state(scene, (), venues, width), spread(tabs, right, width)]
+    values = [rate_spans(rate, now, short=True) for rate in rates]
+    return [_state(scene, values, venues, width), spread(tabs, (*state, (" ", "text")), width)]
+
+
+def _width(spans: Iterable[Span]) -> int:
+    return sum(cells(text) for text, _ in spans)
+
+
+def _ranked(found: Sequence[tuple[Span, ...]], first: int) -> list[Piece]:
+    return [Piece(spans, first + at) for at, spans in enumerate(found)]
+
+
+def _state(scene: Scene, rates: Sequence[tuple[Span, ...]], venues: Sequence[Piece], width: int) -> Line:
+    right = _right(scene, width)
+    left = compose([*_mine(scene), *_ranked(rates, 5), *venues], width - _width(right) - 4)
+    return spread(((" ", "text"), *left), (*right, (" ", "text")), width)
+
+
+def _right(scene: Scene, width: int) -> tuple[Span, ...]:
+    return compose(
         [
             Piece((("FROZEN", "warn"),) if scene.held is not None else (), 0),
             Piece(((clock(scene.snapshot.now_ns), "text"),), 0),
@@ -71,15 +106,10 @@ def _state(scene: Scene, width: int) -> Line:
         ],
         width,
     )
-    room = width - sum(cells(text) for text, _ in right) - 4
-    before, now = [Piece(_fees(scene), 2), Piece(_size(scene), 3)], scene.snapshot.now_ns
-    left: tuple[Span, ...] = ()
-    for short in (False, True):  # the value alone, where it does not fit with all that belongs to it
-        rates = [Piece(rate_spans(rate, now, short), 5 + at) for at, rate in enumerate(_rates(scene))]
-        left = compose([*before, *rates, *venues], room)
-        if not rates or rates[0].spans[1] in left:
-            break
-    return spread(((" ", "text"), *left), (*right, (" ", "text")), width)
+
+
+def _mine(scene: Scene) -> tuple[Piece, Piece]:
+    return Piece(_fees(scene), 2), Piece(_size(scene), 3)
 
 
 def _rates(scene: Scene) -> Sequence[FxRate]:
@@ -134,14 +164,13 @@ def _unacked(scene: Scene) -> tuple[Span, ...]:
     return (*spans[:-1], (text.rstrip(), role))
 
 
-def _tabs(scene: Scene, here: str, width: int) -> Line:
+def _tabs(here: str) -> tuple[Span, ...]:
     tabs: list[Span] = [(" ", "text")]
     for key in TABLE:
         if key.group == SCREENS:
             name = key.label.upper()
             tabs.append((f"▐{key.face} {name}▌", "accent") if key.id == here else (f" {key.face} {name} ", "dim"))
-    room = width - sum(cells(text) for text, _ in tabs) - 1
-    return spread(tuple(tabs), (*_replay(scene, room), (" ", "text")), width)
+    return tuple(tabs)
 
 
 def _replay(scene: Scene, room: int) -> tuple[Span, ...]:
