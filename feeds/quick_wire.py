@@ -14,6 +14,8 @@ from aiohappyeyeballs import start_connection
 
 OURS: Final = {1002, 1007, 1009, 1011}
 """Close codes that picows sends of itself, for what it was sent; a peer's own goodbye has others."""
+ROUNDS: Final = 20
+"""Of the loop: a transport takes three to close its socket, measured."""
 NEXT_ADDRESS_S: Final = 0.25
 """RFC 8305: so long one address has before the next is tried beside it."""
 
@@ -73,6 +75,16 @@ async def connect(dialled: Callable[..., Any], url: str, **options: Any) -> Unbr
         return Unbroken(await dialled(url, socket_factory=open_socket, **options))
     except BaseException:
         for each in opened:
-            with suppress(OSError):  # closed already
-                each.shutdown(socket.SHUT_RDWR)  # its transport reads the end and closes it
+            await _ended(each)
         raise
+
+
+async def _ended(opened: socket.socket) -> None:
+    """Its transport reads the end and closes it; where none has it yet, it is closed here."""
+    with suppress(OSError):  # closed already
+        opened.shutdown(socket.SHUT_RDWR)
+    for _ in range(ROUNDS):
+        if opened.fileno() < 0:
+            return
+        await asyncio.sleep(0)
+    opened.close()

@@ -576,6 +576,29 @@ async def test_it_can_be_ended_at_the_very_moment_an_attempt_fails(chosen: Libra
     assert task.cancelled()
 
 
+async def test_it_can_be_ended_at_the_very_moment_it_has_connected(chosen: Library) -> None:
+    gone = asyncio.Event()
+
+    async def until_gone(socket: ServerConnection) -> None:
+        await socket.wait_closed()
+        gone.set()
+
+    async with serve(until_gone, "127.0.0.1", 0) as server:
+
+        async def connect(url: str, **options: object) -> object:
+            connected = await chosen.connect(url, **options)
+            task.cancel()
+            return connected
+
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+        rig = Rig(url, chosen._replace(connect=connect))
+        task = asyncio.create_task(rig.link.run())
+        await asyncio.wait({task}, timeout=5)
+        await asyncio.wait_for(gone.wait(), 5)
+    assert task.cancelled()
+    assert rig.driver.count("o") == rig.driver.count("c")
+
+
 async def test_what_was_said_is_shown_clean_and_cut(chosen: Library) -> None:
     async def hostile(socket: ServerConnection) -> None:
         await socket.send("\x1b]52;c;ZXZpbA==\x07" + "x" * 5_000)
