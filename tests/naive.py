@@ -115,15 +115,21 @@ class Book:
         self.bare = False
         self.changes += 1
 
-    def levels(self, count: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-        """Best `count` levels a side, a newer touch laid over them."""
+    def best_bids(self, count: int) -> list[tuple[float, float]]:
+        """Best levels, a newer touch laid over them."""
         bids = heapq.nlargest(count, self.bids.items())
+        if self.touch is None or self.touch["u"] <= self.u:
+            return bids
+        bid = float(self.touch["b"])
+        return [(bid, float(self.touch["B"])), *[level for level in bids if level[0] < bid]]
+
+    def best_asks(self, count: int) -> list[tuple[float, float]]:
+        """The same of asks."""
         asks = heapq.nsmallest(count, self.asks.items())
-        if self.touch is not None and self.touch["u"] > self.u:
-            bid, ask = float(self.touch["b"]), float(self.touch["a"])
-            bids = [(bid, float(self.touch["B"])), *[level for level in bids if level[0] < bid]]
-            asks = [(ask, float(self.touch["A"])), *[level for level in asks if level[0] > ask]]
-        return bids, asks
+        if self.touch is None or self.touch["u"] <= self.u:
+            return asks
+        ask = float(self.touch["a"])
+        return [(ask, float(self.touch["A"])), *[level for level in asks if level[0] > ask]]
 
 
 class Sample(NamedTuple):
@@ -139,14 +145,14 @@ def scan(
 
     `sizes` in quote units, 0 for the touch. A leg whose connection has been silent for longer than `max_age` has no edge.
     """
-    books = {name: Book(name) for name in ("spot", "usdm", "coinm")}
+    books = {name: Book(name) for name in (buy, sell)}
     samples: dict[float, list[Sample]] = {size: [] for size in sizes}
     boundary = 0
 
     def look() -> None:
         one, other = books[buy], books[sell]
         fit = one.synced and other.synced and boundary - one.last <= max_age and boundary - other.last <= max_age
-        sides = (one.levels(DEEP)[1], other.levels(DEEP)[0]) if fit else ([], [])
+        sides = (one.best_asks(DEEP), other.best_bids(DEEP)) if fit else ([], [])
         for size in sizes:
             edge = _edge(*sides, size) - fees if fit else None
             samples[size].append(Sample(boundary, edge, one.changes + other.changes))
@@ -156,7 +162,8 @@ def scan(
         while boundary <= line.at:
             look()
             boundary += GRID
-        books[line.market].take(line)
+        if line.market in (buy, sell):
+            books[line.market].take(line)
     look()
     return samples
 

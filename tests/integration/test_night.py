@@ -413,7 +413,7 @@ def test_exports_are_the_same_bytes_at_any_speed_hash_seed_zone_and_beside_a_jou
     path, _ = gapped
     (tmp_path / "rules.toml").write_text(RULES)
     (tmp_path / "config.toml").write_text(CONFIG)
-    runs = [("max", "1", "UTC"), ("50", "2", "Asia/Tokyo"), ("max", "2", "Asia/Tokyo"), ("50", "1", "UTC")]
+    runs = [("max", "1", "UTC"), ("200", "2", "Asia/Tokyo"), ("max", "2", "Asia/Tokyo"), ("200", "1", "UTC")]
     exports = []
     for number, (speed, seed, zone) in enumerate(runs):
         home, state = tmp_path / f"home{number}", tmp_path / f"state{number}"

@@ -150,6 +150,8 @@ async def test_the_cursor_stays_on_the_best_route_until_it_is_moved(recording: P
         for _ in range(12):
             assert desk.routes.cursor == mine
             places.add([row.key for row in desk.routes.rows].index(mine))
+            if len(places) > 1:
+                break
             await stage.press("comma")
         assert len(places) > 1, "nothing changed places"
 
