@@ -101,12 +101,6 @@ async def server() -> AsyncIterator[BitmexServer]:
         yield made
 
 
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
-
-
 async def client(server: BitmexServer, http: aiohttp.ClientSession, query: str = "") -> Client:
     """Connected and welcomed."""
     made = Client(server.world, await http.ws_connect(f"ws://{server.base}/realtime{query}"))

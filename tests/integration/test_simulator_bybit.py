@@ -17,6 +17,7 @@ from feeds.simulator.bybit import LIQUIDATION_STEPS, BybitServer
 from feeds.simulator.maker import Print
 from feeds.simulator.market import STEP_NS, Forced, Step, World
 from tests.recordings import recording
+from tests.shapes import shape
 
 START_NS = 1_790_757_082 * SECOND
 Json = dict[str, Any]
@@ -56,12 +57,6 @@ async def server() -> AsyncIterator[BybitServer]:
     await made.start()
     yield made
     await made.stop()
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 async def client(server: BybitServer, http: aiohttp.ClientSession, category: str) -> Client:
@@ -352,21 +347,6 @@ FIXTURES: Mapping[tuple[str, str], Sequence[str]] = {
     ),
 }
 """Recorded frames: protocols.md 2.4."""
-
-
-def shape(value: object, path: str = "") -> set[str]:
-    """Every key in a message with the type of what stands there; a text that is a number is called so."""
-    if isinstance(value, dict):
-        return set().union(*(shape(item, f"{path}.{key}") for key, item in value.items())) if value else {f"{path} object"}
-    if isinstance(value, list):
-        return set().union(*(shape(item, f"{path}[]") for item in value)) if value else set()
-    if isinstance(value, str):
-        try:
-            float(value)
-        except ValueError:
-            return {f"{path} {'text' if value else 'blank'}"}
-        return {f"{path} number as text"}
-    return {f"{path} {type(value).__name__}"}
 
 
 async def frames_of(server: BybitServer, http: aiohttp.ClientSession, category: str, topic: str, kind: str) -> list[Json]:

@@ -97,12 +97,6 @@ async def server() -> AsyncIterator[DeribitServer]:
     await made.stop()
 
 
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
-
-
 async def client(server: DeribitServer, http: aiohttp.ClientSession) -> Client:
     return Client(server.world, await http.ws_connect(f"ws://{server.base}/ws/api/v2"))
 

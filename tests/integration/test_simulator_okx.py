@@ -46,6 +46,7 @@ from feeds.simulator.okx import PATH, OkxServer
 from feeds.venue import Endpoint, NoListener
 from feeds.venues.okx import Okx
 from tests.recordings import recording
+from tests.shapes import shape
 from tests.unit.test_okx import (
     BOOK_UPDATE,
     FUNDING,
@@ -123,12 +124,6 @@ async def server() -> AsyncIterator[OkxServer]:
     await made.start()
     yield made
     await made.stop()
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 async def client(server: OkxServer, http: aiohttp.ClientSession) -> Client:
@@ -562,21 +557,6 @@ async def test_recent_liquidations_are_repeated_at_subscription_newest_first(
 
 FIXTURES = (BOOK_UPDATE, TOUCH, TRADE, MARK, INDEX, FUNDING, OPEN_INTEREST, LIQUIDATION, TICKER)
 """Recorded frames: protocols.md 3.7."""
-
-
-def shape(value: object, path: str = "") -> set[str]:
-    """Every key in a message with the type of what stands there; a text that is a number is called so."""
-    if isinstance(value, dict):
-        return set().union(*(shape(item, f"{path}.{name}") for name, item in value.items())) if value else {f"{path} object"}
-    if isinstance(value, list):
-        return set().union(*(shape(item, f"{path}[]") for item in value)) if value else set()
-    if isinstance(value, str):
-        try:
-            float(value)
-        except ValueError:
-            return {f"{path} {'text' if value else 'blank'}"}
-        return {f"{path} number as text"}
-    return {f"{path} {type(value).__name__}"}
 
 
 @pytest.mark.parametrize("text", FIXTURES, ids=lambda text: json.loads(text)["arg"]["channel"])
