@@ -143,7 +143,7 @@ class Route:
         self._jumps = jumps
         self.locked = locked(buy.instrument, sell.instrument)
         self.buy_fee, self.sell_fee = fees.leg_fees(buy.instrument, sell.instrument) or (nan, nan)
-        self.fees_bps = (self.buy_fee + self.sell_fee) * 1e4
+        self.fees_bps = round((self.buy_fee + self.sell_fee) * 1e4, 9)  # 21, not 21.000000000000004
         """All fees of the round trip in bp; nan when one is not known, which refuses the route."""
         self.crosses = buy.instrument.quote != sell.instrument.quote
         """The legs' quotes differ."""
