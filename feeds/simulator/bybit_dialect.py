@@ -19,6 +19,7 @@ class BybitDialect(Pairs):
     vital = ("b", "a", "u", "seq")
     times = frozenset({"ts", "cts", "T"})
     depths = (200,)
+    window = 200
     list_paths = ("/instruments-info",)
 
     def market_of(self, path: str) -> str:

@@ -57,6 +57,8 @@ class Dialect(ABC):
     """Fields that hold a time of the venue."""
     depths: Sequence[int]
     """Levels a side that a reader holds for certain, rising: several where there are several kinds of book."""
+    window = 0
+    """Levels a side that a book has at the most, where it is its best levels."""
     instead = False
     """A client that is refused a channel asks for another in its place: what was refused must not speak afterwards."""
     by_time = False

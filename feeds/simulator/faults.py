@@ -14,7 +14,7 @@ from typing import Literal
 from msgspec import Struct
 
 from feeds.simulator import damage
-from feeds.simulator.injection import Act, Injection, all_topics, books
+from feeds.simulator.injection import Act, Injection, all_topics, books, listing_at
 from feeds.simulator.interference import (
     close,
     crossed_for_a_moment,
@@ -100,6 +100,8 @@ class Fault(Struct, frozen=True, kw_only=True):
         have, carriers = server.dialect.features, [connection] if connection is not None else server.connections
         if any(books(server.dialect, topic) for each in carriers for topic in each.topics):
             have |= {"book"}
+        if "window" in self.needs and connection is not None and not _windows_are_full(server, connection):
+            return False
         return self.needs <= have
 
     def hidden(self, server: VenueServer) -> bool:
@@ -123,6 +125,13 @@ class Fault(Struct, frozen=True, kw_only=True):
         if done is not None:
             await done
         return injection
+
+
+def _windows_are_full(server: VenueServer, connection: Connection) -> bool:
+    """Whether something can lie beyond the depth of each book there; else it would be a level like any other, and a lie."""
+    topics = [topic for topic in connection.topics if books(server.dialect, topic)]
+    listings = [listing for topic in topics if (listing := listing_at(server, connection, topic)) is not None]
+    return all(len(server.world.books[listing.key].bids) >= server.dialect.window for listing in listings)
 
 
 _BOOK = frozenset({"book"})

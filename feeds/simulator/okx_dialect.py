@@ -20,7 +20,8 @@ class OkxDialect(Pairs):
     rest = ("0", "1")
     vital = ("asks", "bids", "seqId", "prevSeqId")
     times = frozenset({"ts"})
-    depths = (300,)  # a side of the market may be shorter than the window, and then nothing lies beyond it
+    depths = (300,)  # a side of the market may be shorter than the window
+    window = 400
     list_paths = ("/public/instruments",)
     snapshot_path = "/market/books"
     snapshot_number = "seqId"

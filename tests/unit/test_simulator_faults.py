@@ -32,6 +32,7 @@ from feeds.simulator.injection import Injection, listing_at
 from feeds.simulator.kit import Connection, VenueServer
 from feeds.simulator.market import STEP_NS, World
 from feeds.simulator.okx import OkxServer
+from feeds.simulator.truebook import TrueBook
 
 Json = dict[str, Any]
 START_NS = 1_790_757_082 * SECOND
@@ -613,6 +614,20 @@ async def test_levels_beyond_the_depth_are_far_below_all_others(bybit: Stage) ->
     extra = [level for level in more if level not in both(was)]
     assert len(extra) == 5
     assert all(float(level[0]) < 0.6 * min(float(price) for price, _ in both(was)) for level in extra)
+
+
+async def test_nothing_lies_beyond_the_depth_of_a_book_that_is_shorter_than_its_window(bybit: Stage) -> None:
+    fault = FAULTS["level beyond the depth"]
+    assert fault.fits(bybit.server, bybit.target)
+    (book,) = {id(one): one for one in books_on(bybit)}.values()
+    while len(book.bids) >= bybit.server.dialect.window:
+        book.set_bid(book.bid_ticks[0], 0)
+    assert not fault.fits(bybit.server, bybit.target)
+
+
+def books_on(stage: Stage) -> list[TrueBook]:
+    listings = [listing_at(stage.server, stage.target, topic) for topic in stage.target.topics]
+    return [stage.world.books[listing.key] for listing in listings if listing is not None]
 
 
 async def test_a_wrong_size_is_plausible_and_alone(bybit: Stage) -> None:
