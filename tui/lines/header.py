@@ -72,10 +72,10 @@ def header_lines(scene: Scene, here: str, width: int) -> list[Line]:
     venues = _venues(scene.snapshot.markets)
     wide_venues = [each._replace(spans=(*each.spans, (" " * (VENUE_CELLS - each.width), ""))) for each in venues]
     room = width - _width(_right(scene, width)) - 4
-    if not rates or widest[0][1] in compose([*_mine(scene), *_ranked(widest, 5), *wide_venues], room):
+    if not rates or widest[0][0] in compose([*_mine(scene), *_ranked(widest, 5), *wide_venues], room):
         return [_state(scene, told, venues, width), spread(tabs, (*state, (" ", "text")), width)]
     room = width - _width(tabs) - _width(state) - 2 * cells(SEPARATOR[0])
-    below = [spans for spans, wide in zip(told, widest, strict=True) if wide[1] in compose(_ranked(widest, 0), room)]
+    below = [spans for spans, wide in zip(told, widest, strict=True) if wide[0] in compose(_ranked(widest, 0), room)]
     if below:
         right = (*compose(_ranked(below, 0), width), SEPARATOR, *state, (" ", "text"))
         return [_state(scene, (), venues, width), spread(tabs, right, width)]
