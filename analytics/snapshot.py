@@ -28,6 +28,8 @@ class View(Struct, frozen=True):
     instruments: tuple[InstrumentId, ...] = ()
     depth: int = 0
     """Levels a side of each book; 0 leaves the books out."""
+    sums: bool = True
+    """Add up what each book holds within `DEPTH_BPS` of mid."""
     routes: tuple[str, ...] | None = ()
     exits: bool = False
     """Walk each route's way out and its executable size as well."""

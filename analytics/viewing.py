@@ -55,7 +55,9 @@ def make_snapshot(
     seen = [market for market in markets if wanted(market.id, view.instruments)]
     return Snapshot(
         now_ns=now,
-        markets=tuple(_market(market, now, oldest, leg_refusal(market, settings.guards, now, leg_guards)) for market in seen),
+        markets=tuple(
+            _market(market, now, oldest, leg_refusal(market, settings.guards, now, leg_guards), view.sums) for market in seen
+        ),
         books=tuple(_book(market, view.depth) for market in seen) if view.depth else (),
         pairs=tuple(
             _pair(pair, settings.z.threshold, now, now - view.pair_window_s * SECOND)
@@ -93,7 +95,7 @@ def _reach_bps(bid_prices: Column, ask_prices: Column) -> tuple[float, ...]:
     return (1.0 - float(bid_prices[0]) / mid) * 1e4, (float(ask_prices[-1]) / mid - 1.0) * 1e4
 
 
-def _market(market: Market, now: Ns, oldest: Ns, refused: str) -> MarketView:
+def _market(market: Market, now: Ns, oldest: Ns, refused: str, sums: bool) -> MarketView:
     book = market.book
     fit = market.fit and book is not None
     bid, ask = (book.bid, book.ask) if book is not None and fit else (nan, nan)
@@ -110,7 +112,7 @@ def _market(market: Market, now: Ns, oldest: Ns, refused: str) -> MarketView:
     residual = spread - mechanical
     trade = market.last_trade if fit else None
     heard = market.status.link in HEARD
-    levels = book.depth() if book is not None and not refused else None
+    levels = book.depth() if sums and book is not None and not refused else None
     depth = quote_within(*levels, DEPTH_BPS, market.instrument) if levels is not None else ()
     return MarketView(
         instrument=market.id,

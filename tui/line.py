@@ -153,8 +153,12 @@ def pad(line: Line, width: int) -> Line:
     """The line in exactly `width` cells: blanks of the role text behind it, or cut. When more than blanks is cut off, the last
     cell is an ellipsis.
     """
-    if all(_is_own(text) for text, _ in line.spans):
-        room = width - sum([len(text) for text, _ in line.spans])
+    room = width
+    for text, _ in line.spans:
+        if not _is_own(text):
+            break
+        room -= len(text)
+    else:
         if not room:
             return line
         if room > 0:

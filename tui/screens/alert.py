@@ -44,7 +44,7 @@ class AlertScreen(Dialog):
         return self.FOOTER if self.arbtop.tape is not None else [key for key in self.FOOTER if key != GO_THERE]
 
     def view(self) -> View:
-        return View(routes=None, pairs=None)
+        return View(routes=None, pairs=None, sums=False)
 
     def on_mount(self) -> None:
         self._trigger = self.arbtop.source.triggers.get(self.alert.seq)

@@ -45,7 +45,7 @@ class AlertsScreen(LiveScreen):
         return (self.panel,)
 
     def view(self) -> View:
-        return View(routes=None, pairs=None)
+        return View(routes=None, pairs=None, sums=False)
 
     def items(self) -> tuple[Item, ...]:
         """What the list shows."""

@@ -124,7 +124,7 @@ class BookScreen(LiveScreen):
         self.group_bps = min(GROUPS_BPS, key=lambda bps: abs(bps - self.arbtop.look.group_bps))
 
     def view(self) -> View:
-        return View(routes=None, pairs=None, tape=TAPE_ROWS, ladder=self.ladder())
+        return View(routes=None, pairs=None, sums=False, tape=TAPE_ROWS, ladder=self.ladder())
 
     def ladder(self) -> LadderQuery:
         markets = self.arbtop.source.engine.markets

@@ -55,7 +55,7 @@ class ExportScreen(Dialog):
         return self.fields_panel, self.preview_panel
 
     def view(self) -> View:
-        return View(routes=None, pairs=None)
+        return View(routes=None, pairs=None, sums=False)
 
     @property
     def chosen(self) -> Exporting:

@@ -75,7 +75,7 @@ class MachineryScreen(LiveScreen):
         self._drawn_ns: Ns = 0
 
     def view(self) -> View:
-        return View(routes=None, pairs=None)
+        return View(routes=None, pairs=None, sums=False)
 
     def tick(self) -> None:
         """A frame's period has passed: one is drawn when the source is in another second, and once a real second at most."""

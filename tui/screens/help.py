@@ -32,7 +32,7 @@ class HelpScreen(Dialog):
         return (self.panel,)
 
     def view(self) -> View:
-        return View(routes=None, pairs=None)
+        return View(routes=None, pairs=None, sums=False)
 
     def show(self, scene: Scene) -> None:
         lines = help_lines(self._ids, self._about.LEGEND, self.grid.size.width)

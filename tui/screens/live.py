@@ -60,7 +60,7 @@ class LiveScreen(Screen[None], inherit_bindings=False):
 
     def view(self) -> View:
         """What this screen looks at now."""
-        return View(routes=None, pairs=None)
+        return View(routes=None, pairs=None, sums=False)
 
     def ladder(self) -> LadderQuery | None:
         """How it looks at order books, where it does: that may change while the picture is frozen."""

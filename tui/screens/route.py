@@ -31,7 +31,7 @@ class RouteScreen(Dialog):
         return (self.panel,)
 
     def view(self) -> View:
-        return View(routes=(self.route,), pairs=None, exits=True, details=True, size_usd=self.arbtop.size_usd)
+        return View(routes=(self.route,), pairs=None, sums=False, exits=True, details=True, size_usd=self.arbtop.size_usd)
 
     def show(self, scene: Scene) -> None:
         snapshot = scene.snapshot

@@ -32,16 +32,17 @@ class PaintedStrip(Strip):
         return self._painted
 
 
-def _written(segments: Iterable[Segment], colours: ColorSystem) -> Iterable[str]:
-    now = PLAIN
+def _written(segments: Iterable[Segment], colours: ColorSystem) -> list[str]:
+    now, written = PLAIN, []
     for text, style, _ in segments:
         wanted = style or PLAIN
         if wanted is not now and not (text.isspace() and _blank_alike(now, wanted)):
-            yield _turn(now, wanted, colours)
+            written.append(_turn(now, wanted, colours))
             now = wanted
-        yield text
+        written.append(text)
     if now is not PLAIN:
-        yield RESET
+        written.append(RESET)
+    return written
 
 
 @lru_cache(4096)
