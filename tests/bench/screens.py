@@ -1,9 +1,9 @@
 """What the screens cost on the three-market night at 160x50, 10 frames a second, 1x, in a terminal that is drained.
 
 Each line is a process of its own (`tests/bench/screen_child.py`), a screen the median of three: user and system time of all of
-it, the replay included, the bytes that went to the terminal, and how late the event loop was. Beside them the replay alone, and DESK
-built with `DataTable`.
-Then a terminal whose reader stands still for five seconds. Limits stand in the notes; nothing is asserted.
+it, the replay included, the bytes that went to the terminal, and how late the event loop was. Beside them the replay alone, and
+DESK built with `DataTable`. Then a terminal whose reader stands still for five seconds. Limits stand in the notes; nothing is
+asserted.
 """
 
 import sys
