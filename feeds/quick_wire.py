@@ -7,7 +7,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
 from aiohappyeyeballs import start_connection
@@ -64,19 +64,17 @@ async def connect(dialled: Callable[..., Any], url: str, **options: Any) -> Unbr
     Raises:
         What it raises.
     """
-    opened: list[socket.socket] = []
+    async with AsyncExitStack() as attempt:
 
-    async def open_socket(place: Any) -> socket.socket:
-        addresses = await asyncio.get_running_loop().getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-        opened.append(await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S))
-        return opened[-1]
+        async def open_socket(place: Any) -> socket.socket:
+            addresses = await asyncio.get_running_loop().getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+            opened = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S)
+            attempt.push_async_callback(_ended, opened)
+            return opened
 
-    try:
-        return Unbroken(await dialled(url, socket_factory=open_socket, **options))
-    except BaseException:
-        for each in opened:
-            await _ended(each)
-        raise
+        connected = Unbroken(await dialled(url, socket_factory=open_socket, **options))
+        attempt.pop_all()  # it lives on: from here it is the connection's to close
+        return connected
 
 
 async def _ended(opened: socket.socket) -> None:

@@ -618,7 +618,7 @@ GUARDS: Final[Sequence[Guard]] = (
     Guard(
         "no socket of an attempt that ended, picows",
         "feeds/quick_wire.py",
-        "await _ended(each)",
+        "attempt.push_async_callback(_ended, opened)",
         "pass",
         "tests/integration/test_connection.py::test_it_can_be_ended_while_it_waits_for_a_handshake",
     ),

@@ -328,7 +328,7 @@ async def test_a_frozen_peer_does_not_keep_the_next_connection_waiting(chosen: L
 
 async def test_a_dead_peer_is_cut_off_and_no_task_of_it_is_left(chosen: Library) -> None:
     """Its socket stayed open, and with it a ping that nobody would ever answer."""
-    cut = asyncio.Event()
+    cut, pinged = asyncio.Event(), asyncio.Event()
 
     async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -337,7 +337,7 @@ async def test_a_dead_peer_is_cut_off_and_no_task_of_it_is_left(chosen: Library)
         writer.write(b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
         with suppress(ConnectionError):
             while await reader.read(1024):  # hears everything, and answers nothing
-                pass
+                pinged.set()
         cut.set()
         writer.close()
 
@@ -346,7 +346,7 @@ async def test_a_dead_peer_is_cut_off_and_no_task_of_it_is_left(chosen: Library)
         before = asyncio.all_tasks()
         url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
         socket = await dial(chosen, url, 0.02, None)
-        await asyncio.sleep(0.1)  # until a ping waits for its pong
+        await asyncio.wait_for(pinged.wait(), 5.0)  # a ping waits for its pong
         await hang_up(socket)
         await asyncio.wait_for(cut.wait(), 5.0)
         del socket

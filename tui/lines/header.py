@@ -71,16 +71,17 @@ def header_lines(scene: Scene, here: str, width: int) -> list[Line]:
     state = _replay(scene, width - _width(tabs) - 1)
     venues = _venues(scene.snapshot.markets)
     wide_venues = [each._replace(spans=(*each.spans, (" " * (VENUE_CELLS - each.width), ""))) for each in venues]
-    room = width - _width(_right(scene, width)) - 4
+    last = _right(scene, width)
+    room = width - _width(last) - 4
     if not rates or widest[0][0] in compose([*_mine(scene), *_ranked(widest, 5), *wide_venues], room):
-        return [_state(scene, told, venues, width), spread(tabs, (*state, (" ", "text")), width)]
+        return [_state(scene, told, venues, last, width), spread(tabs, (*state, (" ", "text")), width)]
     room = width - _width(tabs) - _width(state) - 2 * cells(SEPARATOR[0])
     below = [spans for spans, wide in zip(told, widest, strict=True) if wide[0] in compose(_ranked(widest, 0), room)]
     if below:
         right = (*compose(_ranked(below, 0), width), SEPARATOR, *state, (" ", "text"))
-        return [_state(scene, (), venues, width), spread(tabs, right, width)]
+        return [_state(scene, (), venues, last, width), spread(tabs, right, width)]
     values = [rate_spans(rate, now, short=True) for rate in rates]
-    return [_state(scene, values, venues, width), spread(tabs, (*state, (" ", "text")), width)]
+    return [_state(scene, values, venues, last, width), spread(tabs, (*state, (" ", "text")), width)]
 
 
 def _width(spans: Iterable[Span]) -> int:
@@ -91,8 +92,7 @@ def _ranked(found: Sequence[tuple[Span, ...]], first: int) -> list[Piece]:
     return [Piece(spans, first + at) for at, spans in enumerate(found)]
 
 
-def _state(scene: Scene, rates: Sequence[tuple[Span, ...]], venues: Sequence[Piece], width: int) -> Line:
-    right = _right(scene, width)
+def _state(scene: Scene, rates: Sequence[tuple[Span, ...]], venues: Sequence[Piece], right: tuple[Span, ...], width: int) -> Line:
     left = compose([*_mine(scene), *_ranked(rates, 5), *venues], width - _width(right) - 4)
     return spread(((" ", "text"), *left), (*right, (" ", "text")), width)
 

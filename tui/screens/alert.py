@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 from textual.widget import Widget
 
 from analytics.alert import Alert
-from analytics.snapshot import Snapshot, View
+from analytics.snapshot import Snapshot
 from feeds.model import SECOND
 from tui.export import utc_text
 from tui.line import text_of
@@ -42,9 +42,6 @@ class AlertScreen(Dialog):
     def foot(self) -> Sequence[str | tuple[str, str]]:
         """A live run goes nowhere."""
         return self.FOOTER if self.arbtop.tape is not None else [key for key in self.FOOTER if key != GO_THERE]
-
-    def view(self) -> View:
-        return View(routes=None, pairs=None, sums=False)
 
     def on_mount(self) -> None:
         self._trigger = self.arbtop.source.triggers.get(self.alert.seq)

@@ -5,7 +5,6 @@ from typing import ClassVar, Final
 
 from textual.widget import Widget
 
-from analytics.snapshot import View
 from feeds.model import SECOND, Ns
 from tui.line import text_of
 from tui.lines.alerts import COLUMNS, nothing_fired, row, table
@@ -43,9 +42,6 @@ class AlertsScreen(LiveScreen):
 
     def panels(self) -> Iterable[Widget]:
         return (self.panel,)
-
-    def view(self) -> View:
-        return View(routes=None, pairs=None, sums=False)
 
     def items(self) -> tuple[Item, ...]:
         """What the list shows."""

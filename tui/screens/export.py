@@ -7,7 +7,6 @@ from msgspec import structs
 from textual.widget import Widget
 
 from analytics.alert import Alert
-from analytics.snapshot import View
 from feeds.errors import ArbtopError
 from tui.exporting import Exporting, Format, Scope, Times, default_name
 from tui.formats import plural
@@ -53,9 +52,6 @@ class ExportScreen(Dialog):
 
     def panels(self) -> Iterable[Widget]:
         return self.fields_panel, self.preview_panel
-
-    def view(self) -> View:
-        return View(routes=None, pairs=None, sums=False)
 
     @property
     def chosen(self) -> Exporting:

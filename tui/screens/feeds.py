@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 from textual.widget import Widget
 
-from analytics.snapshot import View
 from feeds.model import SECOND, Ns, Stream
 from tui.formats import clock
 from tui.line import Line, text_of
@@ -73,9 +72,6 @@ class MachineryScreen(LiveScreen):
         self.clock_ns: Callable[[], int] = time.monotonic_ns
         self._second = -1
         self._drawn_ns: Ns = 0
-
-    def view(self) -> View:
-        return View(routes=None, pairs=None, sums=False)
 
     def tick(self) -> None:
         """A frame's period has passed: one is drawn when the source is in another second, and once a real second at most."""

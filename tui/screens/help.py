@@ -5,7 +5,6 @@ from typing import ClassVar
 
 from textual.widget import Widget
 
-from analytics.snapshot import View
 from tui.lines.help import help_lines
 from tui.scene import Scene
 from tui.screens.live import Dialog, LiveScreen
@@ -30,9 +29,6 @@ class HelpScreen(Dialog):
 
     def panels(self) -> Iterable[Widget]:
         return (self.panel,)
-
-    def view(self) -> View:
-        return View(routes=None, pairs=None, sums=False)
 
     def show(self, scene: Scene) -> None:
         lines = help_lines(self._ids, self._about.LEGEND, self.grid.size.width)
