@@ -11,6 +11,7 @@ are cut into rows by bisection and summed in C. Drawing, and deciding when to re
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from math import ceil, floor, inf, isclose, isnan, log10, nan
 from statistics import median
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
@@ -36,6 +37,8 @@ ROUND: Final = (1.0, 2.0, 2.5, 5.0)
 STICK: Final = 1.1
 """A held step stays until another is nearer to what is wanted by this factor: it cannot flip back and forth as prices wander."""
 MOST_DECIMALS: Final = 12
+EDGES_KEPT: Final = 64
+"""Rows of as many columns as fit on a screen; an axis that stands still has the same ones in each frame."""
 
 
 class AxisHold(Struct, frozen=True):
@@ -202,11 +205,10 @@ def round_step(wanted: float, tick: float, held: float = 0.0) -> float:
     """
     if not wanted > tick:
         return tick
-    power = floor(log10(wanted))
-    choices = [step for k in (power - 1, power, power + 1) for m in ROUND if _is_multiple(step := float(f"{m:g}e{k}"), tick)]
+    choices = _round_steps(floor(log10(wanted)), tick)
     if not choices:
         power = floor(log10(wanted / tick))
-        choices = [tick * m * 10.0**k for k in (power, power + 1) for m in ROUND if _is_multiple(m * 10.0**k, 1.0)]
+        choices = tuple(tick * m * 10.0**k for k in (power, power + 1) for m in ROUND if _is_multiple(m * 10.0**k, 1.0))
 
     def off(step: float) -> float:
         return max(step / wanted, wanted / step)
@@ -214,6 +216,11 @@ def round_step(wanted: float, tick: float, held: float = 0.0) -> float:
     best = min((tick, *choices), key=off)
     kept = next((step for step in (tick, *choices) if isclose(step, held)), best)
     return kept if off(kept) <= STICK * off(best) else best
+
+
+@lru_cache(256)
+def _round_steps(power: int, tick: float) -> tuple[float, ...]:
+    return tuple(step for k in (power - 1, power, power + 1) for m in ROUND if _is_multiple(step := float(f"{m:g}e{k}"), tick))
 
 
 def _is_multiple(step: float, tick: float) -> bool:
@@ -293,6 +300,7 @@ def _axis(
     )
 
 
+@lru_cache(256)
 def _decimals(step: float) -> int:
     return next((n for n in range(MOST_DECIMALS) if isclose(round(step, n), step, rel_tol=TOLERANCE)), MOST_DECIMALS)
 
@@ -369,9 +377,7 @@ def _bid_rows(
     instrument: Instrument, unit: Unit, prices: Column, sizes: Column, grid: Grid, top: int, rows: int
 ) -> tuple[float, tuple[float, ...]]:
     """What rests above the first row, and in each."""
-    edges = grid.low(np.arange(top - rows + 1.0, top + 3.0))
-    edges[-1] = inf
-    cuts = prices.searchsorted(edges)
+    cuts = prices.searchsorted(_bid_edges(grid, top, rows))
     above, *sums = _between(cuts, _amounts(instrument, unit, prices[cuts[0] :], sizes[cuts[0] :]))
     return above, tuple(sums)
 
@@ -380,11 +386,28 @@ def _ask_rows(
     instrument: Instrument, unit: Unit, prices: Column, sizes: Column, grid: Grid, top: int, rows: int
 ) -> tuple[float, tuple[float, ...]]:
     """What rests below the last row, and in each."""
-    edges = grid.high(np.arange(top - rows - 1.0, top + 1.0))
-    edges[0] = -inf
-    cuts = prices.searchsorted(edges, "right")
+    cuts = prices.searchsorted(_ask_edges(grid, top, rows), "right")
     *sums, below = _between(cuts, _amounts(instrument, unit, prices[: cuts[-1]], sizes[: cuts[-1]]))
     return below, tuple(sums)
+
+
+@lru_cache(EDGES_KEPT)
+def _bid_edges(grid: Grid, top: int, rows: int) -> Column:
+    edges = grid.low(np.arange(top - rows + 1.0, top + 3.0))
+    edges[-1] = inf
+    return edges
+
+
+@lru_cache(EDGES_KEPT)
+def _ask_edges(grid: Grid, top: int, rows: int) -> Column:
+    edges = grid.high(np.arange(top - rows - 1.0, top + 1.0))
+    edges[0] = -inf
+    return edges
+
+
+@lru_cache(EDGES_KEPT)
+def _from_the_top(rows: int) -> Counts:
+    return np.arange(rows - 1, -1, -1)
 
 
 def _between(cuts: Counts, amounts: Column) -> list[float]:
@@ -393,7 +416,7 @@ def _between(cuts: Counts, amounts: Column) -> list[float]:
     As few calls as can be: the first of each kind in a frame costs 10 to 30 us, since its code is no longer in the CPU's cache.
     """
     rows = len(cuts) - 1
-    row_of_each = np.arange(rows - 1, -1, -1).repeat(cuts[1:] - cuts[:-1])
+    row_of_each = _from_the_top(rows).repeat(cuts[1:] - cuts[:-1])
     found: list[float] = np.bincount(row_of_each, amounts, rows).tolist()
     return found
 

@@ -57,8 +57,8 @@ EVERY: Final = Filter()
 QUIT_AGAIN_NS: Final = 5_000_000_000
 NOTE_NS: Final = 4_000_000_000
 """How long what is said in the corner stays."""
-PUMP_S: Final = 0.04
-"""How often the source is advanced; a replay hands on what has become due."""
+PUMP_S: Final = 0.05
+"""How often the source is advanced; a replay hands on what has become due. Twice a frame: each waking finds its caches cold."""
 REST_S: Final = 0.01
 """What is left to keys and frames between two calls of a source that is hurried."""
 SIZES_USD: Final = tuple(step * 10.0**power for power in (3, 4, 5, 6) for step in (1.0, 2.5, 5.0))

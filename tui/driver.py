@@ -17,6 +17,8 @@ from typing import Any, Final
 from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
 
+from tui.widgets.terminal_input import TerminalInput
+
 LAST_WORDS_S: Final = 1.0
 """How long an end waits for the terminal to take what is queued: long enough to restore it, not for ever."""
 
@@ -71,6 +73,8 @@ class TerminalDriver(LinuxDriver):
     """
 
     outlet: Outlet | None = None
+    _input: TerminalInput | None = None
+    """None where what is typed comes from no terminal: Textual's thread reads that."""
 
     def write(self, data: str) -> None:
         if self.outlet is not None:
@@ -82,9 +86,21 @@ class TerminalDriver(LinuxDriver):
         self.outlet = Outlet(self._file.fileno(), lambda: loop.call_soon_threadsafe(self._leave))
         if hasattr(self._app, "outlet"):
             self._app.outlet = self.outlet
+        self._input = TerminalInput(self.fileno, self.process_message) if os.isatty(self.fileno) else None
         super().start_application_mode()  # type: ignore[no-untyped-call]
+        if self._input is not None:
+            self._input.start()
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._leave)
+
+    def run_input_thread(self) -> None:
+        if self._input is None:
+            super().run_input_thread()
+
+    def disable_input(self) -> None:
+        if self._input is not None:
+            self._input.stop()
+        super().disable_input()
 
     def close(self) -> None:
         super().close()

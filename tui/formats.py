@@ -258,7 +258,12 @@ def lateness(ms: float | None) -> str:
 
 def day(ns: float | None) -> str:
     """The day, UTC: 2024-08-08."""
-    return moment(ns)[:10]
+    return _day(int(ns // (_DAY * _NS))) if ns is not None and 0 <= ns < _LAST_NS else DASH
+
+
+@lru_cache(16)
+def _day(number: int) -> str:
+    return (_EPOCH + timedelta(days=number)).strftime("%Y-%m-%d")
 
 
 def stamp(ns: float | None) -> str:

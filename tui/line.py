@@ -23,6 +23,25 @@ class Line(NamedTuple):
     ground: str = ""
 
 
+class Beside(NamedTuple):
+    """Lines side by side, each in cells of its own: where one of them changes, only its cells are painted."""
+
+    lines: tuple[Line, ...]
+    widths: tuple[int, ...]
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Of the line that they make together."""
+        return tuple(span for line, width in zip(*self, strict=True) for span in pad(line, width).spans)
+
+
+class Row(NamedTuple):
+    """A line of a list, and what it stands for."""
+
+    key: str
+    line: Line | Beside
+
+
 ELLIPSIS: Final = "…"
 REPLACED: Final = "?"
 
@@ -186,6 +205,6 @@ def _first(line: Line, width: int) -> list[Span]:
     return kept
 
 
-def text_of(line: Line) -> str:
+def text_of(line: Line | Beside) -> str:
     """The text of a line without its roles."""
     return "".join(text for text, _ in line.spans)

@@ -96,6 +96,7 @@ class Playback:
         self._far_ns = far_ns
         self.start_ns = replay.player.recording.start_ns
         self.end_ns = replay.player.recording.end_ns
+        self._name = clean_text(replay.player.recording.path.name)
         self.speed = speed
         self.paused = False
         self.late_ns = 0
@@ -167,7 +168,7 @@ class Playback:
             else _share(player.now_ns - self._way_from_ns, self._target_ns - self._way_from_ns),
             exact=not player.begun_ns,
             position=player.position,
-            source=clean_text(player.recording.path.name),
+            source=self._name,
             damage=clean_text(damage[0], 200) + more if damage else "",
             reached=self._speed_reached(),
         )
@@ -263,7 +264,7 @@ class Playback:
         """Hand on what has become due since the last call, for `budget_ns` at most; what is left comes with the next call.
 
         Args:
-            real_ns: now, on the clock of this playback. Called about every 20 ms.
+            real_ns: now, on the clock of this playback. Called about every 50 ms.
         """
         player = self._replay.player
         deadline = self._clock() + budget_ns

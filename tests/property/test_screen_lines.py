@@ -28,14 +28,14 @@ from analytics.tracker import Episode, RouteQuote
 from feeds.model import Contract, Instrument, Kind
 from tests.property.test_lines_fit import HOSTILE
 from tui.keys import TABLE
-from tui.line import Line, pad, plain, text_of
+from tui.line import Beside, Line, Row, pad, plain, text_of
 from tui.lines import alerts, book, cursor, desk, header, help, route, tape
 from tui.playback import PlaybackStatus
 from tui.scene import Held, Scene, Whose
 from tui.theme import load_theme
 from tui.widgets.ascii import AsciiFilter
 from tui.widgets.ladder import LadderGrid
-from tui.widgets.live_grid import LiveGrid, Row
+from tui.widgets.live_grid import LiveGrid
 from tui.widgets.palette import Palette
 from tui.worklist import Item, Mark
 
@@ -280,12 +280,12 @@ CURSOR: Final = st.one_of(
 FEW: Final = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
-def sound(lines: Iterable[Line], width: int) -> None:
+def sound(lines: Iterable[Line | Beside], width: int) -> None:
     """Each line has its cells, as the widget will draw it, and nothing that moves the cursor or turns the writing round."""
     for line in lines:
         text = text_of(line)
         assert cell_len(text) == width, (width, text)
-        assert text_of(pad(line, width)) == text
+        assert text_of(pad(Line(line.spans), width)) == text
         assert plain(text) == text
         assert not any(category(character) in ("Cc", "Cf", "Cs") for character in text)
 

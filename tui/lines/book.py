@@ -6,8 +6,8 @@ of it; bars of all markets have one scale, whose steps are coarse so that they d
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate, islice, repeat
-from math import floor, inf, log10, nan
+from itertools import accumulate, chain, repeat
+from math import floor, inf, log10
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -17,7 +17,7 @@ from analytics.routes import Axis
 from analytics.snapshot import MarketView
 from feeds.model import InstrumentId
 from tui.formats import DASH, bps, count, price, quantity, ratio, rough
-from tui.line import Line, Span, first_fitting, fit, number, pad
+from tui.line import Beside, Line, Row, Span, first_fitting, fit, number, pad
 from tui.lines.desk import state_of
 from tui.names import market_name, quoted_name
 
@@ -42,7 +42,8 @@ MOST_DIGITS: Final = 3
 """Of a row's distance in bp, where rows span less than a tenth of one."""
 AXIS_EDGE: Final = "┃"
 """In front of a further axis: what stands right of it has other prices in its rows."""
-LINES_KEPT: Final = 2048
+EDGE: Final[Span] = ("│", "dim")
+"""In front of each market."""
 CELLS_KEPT: Final = 4096
 STEPS: Final = (1.0, 2.0, 5.0)
 TITLES: Final[Mapping[Axis, str]] = {Axis.INDEX: "own index", Axis.CONVERTED: "USD, conv."}
@@ -114,37 +115,61 @@ def widths(axes: Sequence[AxisView], width: int, selected: InstrumentId) -> tupl
     return max(min(room // count - 1, MOST), 1), tuple(names[first : first + count])
 
 
-def heads(axes: Sequence[AxisView], markets: Mapping[InstrumentId, MarketView], drawn: Ladder, width: int) -> list[Line]:
+def heads(
+    axes: Sequence[AxisView], markets: Mapping[InstrumentId, MarketView], drawn: Ladder, width: int
+) -> Sequence[Line | Beside]:
     """Three lines over the ladder: markets, raw spread, imbalance and age; never of grouped figures."""
     cells, names = widths(axes, width, drawn.selected)
-    first: list[Span] = [(" ", "text")]
-    second: list[Span] = [(" ", "text")]
-    third: list[Span] = [(" ", "text")]
+    parts: list[tuple[Line, Line, Line]] = []
+    counts: list[tuple[int, int]] = []
     for axis in axes:
         shown = [column for column in axis.members if column.instrument in names]
         if not shown:
             continue
         label = label_cells(axis, width)
-        edge = (AXIS_EDGE if len(first) > 1 else " ", "text")
-        first += [edge, (fit(axis_title(axis), label), "accent")]
-        second += [edge, (fit(step_text(axis, label), label), "dim")]
-        third += [edge, (_label_head(label), "head")]
-        for column in shown:
-            market = markets[column.instrument]
-            state, role = state_of(market)
-            room = max(cells - len(state) - 1, 0)
-            name = next((name for name in _names(market) if len(name) <= room), "")
-            if not name:  # which market it is matters more than how many milliseconds old
-                name, state, room = quoted_name(market.facts), state[0], max(cells - 2, 0)
-            first += [("│", "dim"), (fit(name, room), "accent" if column.instrument == drawn.selected else "title")]
-            first.append((fit(f" {state}", min(len(state) + 1, cells)), role))
-            second.append(("│", "dim"))
-            if column.hollow and not market.refused:
-                second.append((fit("index late: no place on this axis", cells), "warn"))
-            else:
-                second.append((fit(_spread(market, cells), cells), "text"))
-            third += [("│", "dim"), (fit(_imbalance(market, cells), cells), "text")]
-    return [pad(Line(tuple(spans)), width) for spans in (first, second, third)]
+        counts.append((label, len(shown)))
+        edge = (AXIS_EDGE if parts else "  ", "text")
+        parts.append(
+            (
+                Line((edge, (fit(axis_title(axis), label), "accent"))),
+                Line((edge, (fit(step_text(axis, label), label), "dim"))),
+                Line((edge, (_label_head(label), "head"))),
+            )
+        )
+        parts += [_column_head(column, markets[column.instrument], drawn, cells) for column in shown]
+    if not parts:
+        return [pad(NO_LINE, width)] * 3
+    rooms = part_cells(counts, cells, width)
+    return [Beside(lines, rooms) for lines in zip(*parts, strict=True)]
+
+
+def _column_head(column: LadderColumn, market: MarketView, drawn: Ladder, cells: int) -> tuple[Line, Line, Line]:
+    state, role = state_of(market)
+    room = max(cells - len(state) - 1, 0)
+    name = next((name for name in _names(market) if len(name) <= room), "")
+    if not name:  # which market it is matters more than how many milliseconds old
+        name, state, room = quoted_name(market.facts), state[0], max(cells - 2, 0)
+    named = (fit(name, room), "accent" if column.instrument == drawn.selected else "title")
+    if column.hollow and not market.refused:
+        spread = (fit("index late: no place on this axis", cells), "warn")
+    else:
+        text = _spread(market.bid, market.ask, market.spread_bps, market.facts.tick, cells)
+        spread = (fit(text, cells), "text")
+    return (
+        Line((EDGE, named, (fit(f" {state}", min(len(state) + 1, cells)), role))),
+        Line((EDGE, spread)),
+        Line((EDGE, (fit(_imbalance(market, cells), cells), "text"))),
+    )
+
+
+def part_cells(counts: Sequence[tuple[int, int]], cells: int, width: int) -> tuple[int, ...]:
+    """Cells of each part of a line, together `width`. `counts`: for each axis the cells of its label, and how many columns."""
+    found: list[int] = []
+    for label, columns in counts:
+        found += [label + (1 if found else 2), *[cells + 1] * columns]
+    ends = [min(end, width) for end in accumulate(found)]
+    ends[-1:] = [width]
+    return tuple(end - start for start, end in zip((0, *ends), ends, strict=False))
 
 
 def _names(market: MarketView) -> tuple[str, ...]:
@@ -170,13 +195,14 @@ def step_text(axis: AxisView, room: int) -> str:
     return text + in_bps if len(text + in_bps) <= room else text
 
 
-def _spread(market: MarketView, cells: int) -> str:
-    if market.bid is None or market.ask is None:
+@lru_cache(256)
+def _spread(bid: float | None, ask: float | None, spread_bps: float | None, tick: float, cells: int) -> str:
+    if bid is None or ask is None:
         return "no spread"
-    ticks = count((market.ask - market.bid) / market.facts.tick)
+    ticks = count((ask - bid) / tick)
     counted = f"{ticks} tick{'s' if ticks != '1' else ''}"
-    touch = f"{price(market.bid, market.facts.tick)} × {price(market.ask, market.facts.tick)}"
-    bp = f"{quantity(market.spread_bps)} bp"
+    touch = f"{price(bid, tick)} × {price(ask, tick)}"
+    bp = f"{quantity(spread_bps)} bp"
     return first_fitting((f"{touch}  {bp}", f"spread {counted} {bp}", f"{counted} {bp}", counted), cells)
 
 
@@ -198,23 +224,21 @@ class Cell(NamedTuple):
     hollow: bool
 
 
-NO_CELL: Final = (nan, nan, "", Cell("", 0, "", 0, NO_MARKS, False))
-"""Like no other: nan equals nothing."""
-NO_ROW: Final[tuple[tuple[Cell, ...], tuple[str, Line]]] = ((), ("", Line(())))
+NO_LINE: Final = Line(())
+NO_ROW: Final = Row("", NO_LINE)
 
 
 class _Column(NamedTuple):
-    """What the cells of a column were made of, and the cells."""
+    """What the lines of a column were made of, and the lines."""
 
     rest: tuple[object, ...]
     """Beside what each row has of its own."""
-    bids: Sequence[float]
-    asks: Sequence[float]
-    marks: Sequence[str]
-    cells: list[Cell]
+    held: Sequence[tuple[float, float, str]]
+    """Bid, ask and marks of each row."""
+    lines: list[Line]
 
 
-NO_COLUMN: Final = _Column((), (), (), (), [])
+NO_COLUMN: Final = _Column((), (), [])
 
 
 class Rows:
@@ -225,65 +249,46 @@ class Rows:
 
     def __init__(self) -> None:
         self._columns: dict[InstrumentId, _Column] = {}
-        self._rest: tuple[object, ...] = ()
-        """Of the last frame, what all its rows have in common."""
-        self._labels: list[Sequence[Span]] = []
-        self._cells: list[tuple[Cell, ...]] = []
-        self._shaded: Sequence[bool] = ()
-        self._rows: list[tuple[str, Line]] = []
+        self._rows: list[Row] = []
+        self._lines: list[tuple[Line, ...]] = []
+        """Of which these rows are."""
+        self._rooms: tuple[int, ...] = ()
 
-    def make(
-        self, axes: Sequence[AxisView], markets: Mapping[InstrumentId, MarketView], drawn: Ladder, width: int
-    ) -> list[tuple[str, Line]]:
-        """One line a screen row, keyed by its place from the top."""
+    def make(self, axes: Sequence[AxisView], markets: Mapping[InstrumentId, MarketView], drawn: Ladder, width: int) -> list[Row]:
+        """One line a screen row, keyed by its place from the top: a part for each axis' label, and one for each market."""
         cells, names = widths(axes, width, drawn.selected)
-        room = bar_cells(cells)
-        labels: list[Sequence[Span]] = []
-        counts: list[int] = []
-        columns: list[_Column] = []
+        parts: list[Sequence[Line]] = []
+        counts: list[tuple[int, int]] = []
         kept: dict[InstrumentId, _Column] = {}
-        shaded: Sequence[bool] = ()
+        top = 0
         for axis in axes:
-            shown = [column for column in axis.members if column.instrument in names]
+            shown = [column.instrument for column in axis.members if column.instrument in names]
             if shown:
-                labels.append(_labels(axis, label_cells(axis, width)))
-                counts.append(len(shown))
-                for column in shown:
+                top = top if parts else axis.top or 0
+                label = label_cells(axis, width)
+                counts.append((label, len(shown)))
+                parts.append(_labels(axis, label, top, first=not kept))
+                for column in axis.members:
                     name = column.instrument
-                    before = self._columns.get(name, NO_COLUMN)
-                    kept[name] = _cells(column, axis, drawn, room, bool(markets[name].refused), before)
-                    columns.append(kept[name])
-                shaded = shaded or [not ((axis.top or 0) - at) % SHADE_EVERY for at in range(axis.rows)]
-        parts = list(zip(*[column.cells for column in columns], strict=True))
-        rest = cells, width, tuple(counts), len(parts)
-        same = rest == self._rest and labels == self._labels and shaded == self._shaded
-        olds = zip(self._cells, self._rows, strict=True) if same else repeat(NO_ROW)
+                    if name in names:
+                        before = self._columns.get(name, NO_COLUMN)
+                        kept[name] = _column(column, axis, drawn, cells, bool(markets[name].refused), top, before)
+                        parts.append(kept[name].lines)
+        rooms = part_cells(counts, cells, width)
+        lines = list(zip(*parts, strict=True))
+        olds = zip(self._lines, self._rows, strict=True) if rooms == self._rooms else ()
         self._rows = [
-            row
-            if part == was
-            else (
-                str(at),
-                _line(tuple([label[at] for label in labels]), tuple(counts), part, "shade" if shade else "", cells, width),
-            )
-            for at, (part, shade, (was, row)) in enumerate(zip(parts, shaded, olds, strict=False))
+            row if parts_of_row == were else Row(str(at), Beside(parts_of_row, rooms))
+            for at, (parts_of_row, (were, row)) in enumerate(zip(lines, chain(olds, repeat(((), NO_ROW))), strict=False))
         ]
-        self._columns, self._rest, self._labels, self._cells, self._shaded = kept, rest, labels, parts, shaded
+        self._lines, self._rooms = lines, rooms
+        self._columns = kept
         return self._rows
 
 
-@lru_cache(LINES_KEPT)
-def _line(
-    labels: tuple[Span, ...], counts: tuple[int, ...], cells_of_row: tuple[Cell, ...], ground: str, cells: int, width: int
-) -> Line:
-    """A whole row: for each axis a label, and so many of the cells."""
-    spans: list[Span] = []
-    left = iter(cells_of_row)
-    for label, count_of_axis in zip(labels, counts, strict=True):
-        spans += [("  ", "text") if not spans else (AXIS_EDGE, "text"), label]
-        for cell in islice(left, count_of_axis):
-            spans.append(("│", "dim"))
-            spans += _drawn(cell, cells)
-    return pad(Line(_merged(spans), ground), width)
+def _ground(row: int) -> str:
+    """Of a whole row, by its number: prices that are five rows apart are found by it."""
+    return "" if row % SHADE_EVERY else "shade"
 
 
 def _merged(spans: Sequence[Span]) -> tuple[Span, ...]:
@@ -310,9 +315,17 @@ def bar_cells(cells: int) -> int:
     return max(half - min(SIZE, half) - 1, 0)
 
 
-def _cells(column: LadderColumn, axis: AxisView, drawn: Ladder, room: int, hollow: bool, before: _Column) -> _Column:
+def _column(
+    column: LadderColumn, axis: AxisView, drawn: Ladder, cells: int, hollow: bool, shaded_from: int, before: _Column
+) -> _Column:
     """A column from the top: each row's own size, or the sum from the best price to it."""
     count = len(column.bids)
+    if column.hollow:
+        rest: tuple[object, ...] = count, cells, hollow, shaded_from
+        if rest == before.rest:
+            return before
+        unknown = Cell(DASH, 0, DASH, 0, NO_MARKS, hollow)
+        return _Column(rest, (), [_cell_line(unknown, cells, _ground(shaded_from - at)) for at in range(count)])
     top = axis.top or 0
     last_bid = top - column.deepest_bid_row if column.deepest_bid_row is not None else count
     last_ask = top - column.deepest_ask_row if column.deepest_ask_row is not None else -1
@@ -324,26 +337,31 @@ def _cells(column: LadderColumn, axis: AxisView, drawn: Ladder, room: int, hollo
         asks = list(accumulate(reversed(asks), initial=column.asks_below))[1 : max(count - last_ask + 1, 1)]
         asks += [0.0] * (count - len(asks))
         asks.reverse()
-    if column.hollow:
-        return NO_COLUMN._replace(cells=[Cell(DASH, 0, DASH, 0, NO_MARKS, hollow)] * count)
-    marks = _marks(column, top, count)
-    full, most = drawn.full[column.instrument] / (8 * room) if room else inf, 8 * room
-    rest = count, last_bid, last_ask, full, most, hollow
-    olds = zip(before.bids, before.asks, before.marks, before.cells, strict=True) if rest == before.rest else repeat(NO_CELL)
-    cells = [
-        old_cell
-        if bid == old_bid and ask == old_ask and mark == old_mark
-        else Cell(
-            rough(bid) if bid else DASH if at > last_bid else "",
-            int(min(most, bid / full + 0.5)),
-            rough(ask) if ask else DASH if at < last_ask else "",
-            int(min(most, ask / full + 0.5)),
-            mark,
-            hollow,
+    most = 8 * bar_cells(cells)
+    full = drawn.full[column.instrument] / most if most else inf
+    rest = count, last_bid, last_ask, full, cells, hollow, shaded_from
+    held = list(zip(bids, asks, _marks(column, top, count), strict=True))
+    same = rest == before.rest
+    lines = [
+        line
+        if row == old
+        else _cell_line(
+            Cell(
+                rough(row[0]) if row[0] else DASH if at > last_bid else "",
+                int(min(most, row[0] / full + 0.5)),
+                rough(row[1]) if row[1] else DASH if at < last_ask else "",
+                int(min(most, row[1] / full + 0.5)),
+                row[2],
+                hollow,
+            ),
+            cells,
+            _ground(shaded_from - at),
         )
-        for at, (bid, ask, mark, (old_bid, old_ask, old_mark, old_cell)) in enumerate(zip(bids, asks, marks, olds, strict=False))
+        for at, (row, old, line) in enumerate(
+            zip(held, before.held if same else repeat(None), before.lines if same else repeat(NO_LINE), strict=False)
+        )
     ]
-    return _Column(rest, bids, asks, marks, cells)
+    return _Column(rest, held, lines)
 
 
 def _marks(column: LadderColumn, top: int, count: int) -> list[str]:
@@ -377,35 +395,45 @@ def _name(index: bool, value: float, decimals: int) -> str:
     return bps(value, decimals) if index else f"{value:.{decimals}f}"
 
 
-def _labels(axis: AxisView, width: int) -> Sequence[Span]:
+def _labels(axis: AxisView, width: int, shaded_from: int, *, first: bool) -> Sequence[Line]:
     """Each row's price, and how far it is from fair; nothing where there is nothing to centre on."""
+    edge = ("  " if first else AXIS_EDGE, "text")
     if axis.top is None:
-        return [(" " * width, "dim")] * axis.rows
+        return [Line((edge, (" " * width, "dim")), _ground(shaded_from - at)) for at in range(axis.rows)]
     step_bps = 0.0
     if axis.fair and axis.axis is not Axis.INDEX and width >= LABEL:
         step_bps = float(f"{axis.step / axis.fair * 1e4:.4g}")  # exact enough for a tenth at the edges, and the same for long
     rows_shown = range(axis.top, axis.top - axis.rows, -1)
-    return _label_spans(axis.axis is Axis.INDEX, axis.step, axis.decimals, rows_shown, fair_row(axis), step_bps, width)
+    on_index = axis.axis is Axis.INDEX
+    return _label_lines(on_index, axis.step, axis.decimals, rows_shown, fair_row(axis), step_bps, width, edge, shaded_from)
 
 
 @lru_cache(64)
-def _label_spans(
-    index: bool, step: float, decimals: int, rows_shown: range, at: int | None, step_bps: float, width: int
-) -> Sequence[Span]:
+def _label_lines(
+    index: bool,
+    step: float,
+    decimals: int,
+    rows_shown: range,
+    fair: int | None,
+    step_bps: float,
+    width: int,
+    edge: Span,
+    shaded_from: int,
+) -> Sequence[Line]:
     found = []
     digits = min(max(-floor(log10(abs(step_bps))), 1), MOST_DIGITS) if step_bps else 1
-    for k in rows_shown:
-        role = "text" if k == at else "dim"
+    for at, k in enumerate(rows_shown):
         name = _name(index, round(k * step, decimals), decimals)
-        if at is None or not step_bps:
-            found.append((f"{number(name, width - 1)} ", role))
+        if fair is None or not step_bps:
+            text = f"{number(name, width - 1)} "
         else:
-            found.append((f"{number(name, 10)}{number(bps((k - at) * step_bps, digits), 7)} ", role))
+            text = f"{number(name, 10)}{number(bps((k - fair) * step_bps, digits), 7)} "
+        found.append(Line((edge, (text, "text" if k == fair else "dim")), _ground(shaded_from - at)))
     return found
 
 
 @lru_cache(CELLS_KEPT)
-def _drawn(cell: Cell, cells: int) -> tuple[Span, ...]:
+def _cell_line(cell: Cell, cells: int, ground: str) -> Line:
     """A row of one market: bid, the marks in the middle, ask. Where it is narrow, own size hides the best price's mark."""
     half, room = half_cells(cells), bar_cells(cells)
     middle = 5 if cells >= WIDE else 3
@@ -413,7 +441,7 @@ def _drawn(cell: Cell, cells: int) -> tuple[Span, ...]:
     mine_bid, best_bid, last, best_ask, mine_ask = tuple(cell.marks)
     bid = (mine_bid, "mine") if mine_bid != " " else (best_bid, "bid")
     ask = (mine_ask, "mine") if mine_ask != " " else (best_ask, "ask")
-    spans = [_bid_bar(cell, room), (gap + number(cell.bid, min(SIZE, half)), _role(cell.bid, cell.hollow, "bid"))]
+    spans = [EDGE, _bid_bar(cell, room), (gap + number(cell.bid, min(SIZE, half)), _role(cell.bid, cell.hollow, "bid"))]
     if cell.marks == NO_MARKS:
         spans.append((" " * middle, "text"))
     elif middle == 5:
@@ -421,8 +449,7 @@ def _drawn(cell: Cell, cells: int) -> tuple[Span, ...]:
     else:
         spans += [bid, (last, "title"), ask]
     spans += [(number(cell.ask, min(SIZE, half)) + gap, _role(cell.ask, cell.hollow, "ask")), _ask_bar(cell, room)]
-    rest = cells - middle - 2 * half
-    return _merged([*spans, (" " * rest, "text")])
+    return Line(_merged(spans), ground)
 
 
 def _role(text: str, hollow: bool, side: str) -> str:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from msgspec import structs
-
 from analytics.alert import Severity
 from analytics.fx import FxRate, Missing
 from analytics.snapshot import MarketView
@@ -43,18 +41,19 @@ class Piece(NamedTuple):
 
 def compose(pieces: Sequence[Piece], width: int, separator: Span | None = SEPARATOR) -> tuple[Span, ...]:
     """As many pieces as fit into `width`, in their order."""
-    kept = [piece for piece in pieces if piece.spans]
+    kept = [(piece, piece.width) for piece in pieces if piece.spans]
     gap = cells(separator[0]) if separator is not None else 0
-    while kept and sum(piece.width for piece in kept) + gap * (len(kept) - 1) > width:
-        kept.remove(max(kept, key=lambda piece: piece.rank))
+    while kept and sum(needed for _, needed in kept) + gap * (len(kept) - 1) > width:
+        kept.remove(max(kept, key=lambda each: each[0].rank))
     spans: list[Span] = []
-    for piece in kept:
+    for piece, _ in kept:
         if spans and separator is not None:
             spans.append(separator)
         spans.extend(piece.spans)
     return tuple(spans)
 
 
+@lru_cache(64)
 def spread(left: tuple[Span, ...], right: tuple[Span, ...], width: int) -> Line:
     """`left` at the left edge and `right` at the right one; `right` wins where they meet."""
     right_width = sum(cells(text) for text, _ in right)
@@ -66,7 +65,7 @@ def header_lines(scene: Scene, here: str, width: int) -> list[Line]:
     """What is true for all screens, then the tabs and the state of the replay; the rates stand there where the first is full."""
     now, rates = scene.snapshot.now_ns, _rates(scene)
     told = [rate_spans(rate, now) for rate in rates]
-    widest = [(*rate_spans(structs.replace(rate, at_ns=now), now), (" " * AGE_CELLS, "")) for rate in rates]
+    widest = [(*rate_spans(rate, rate.at_ns), (" " * AGE_CELLS, "")) for rate in rates]
     tabs = _tabs(here)
     state = _replay(scene, width - _width(tabs) - 1)
     venues = _venues(scene.snapshot.markets)
@@ -164,6 +163,7 @@ def _unacked(scene: Scene) -> tuple[Span, ...]:
     return (*spans[:-1], (text.rstrip(), role))
 
 
+@lru_cache(32)
 def _tabs(here: str) -> tuple[Span, ...]:
     tabs: list[Span] = [(" ", "text")]
     for key in TABLE:
@@ -197,14 +197,23 @@ def _replay(scene: Scene, room: int) -> tuple[Span, ...]:
         reached = "" if status.reached is None else f", reaching {speed(_rough(status.reached))}"
         word, role = f"▸ {speed(status.speed)}{reached}", "good"
     filled = min(max(int(status.share * BAR_CELLS), 0), BAR_CELLS)
+    times = f"  {_minutes(elapsed)}", f" of {_minutes(whole)}"
+    return _played(word, role, bool(status.damage), status.exact, day(scene.snapshot.now_ns), filled, times, room)
+
+
+@lru_cache(32)
+def _played(
+    word: str, role: str, damaged: bool, exact: bool, date: str, filled: int, times: tuple[str, str], room: int
+) -> tuple[Span, ...]:
+    """What the replay is doing, what is wrong with it, and how far it is: as much as there is room for."""
     return compose(
         [
             Piece((("REPLAY ", "accent"), (word, role)), 0),
-            Piece((("  ▲ DAMAGED", "warn"),) if status.damage else (), 1),
-            Piece((("  ▲ NOT FROM START", "warn"),) if not status.exact else (), 1),
-            Piece(((f"  {day(scene.snapshot.now_ns)}", "dim"),), 3),
+            Piece((("  ▲ DAMAGED", "warn"),) if damaged else (), 1),
+            Piece((("  ▲ NOT FROM START", "warn"),) if not exact else (), 1),
+            Piece(((f"  {date}", "dim"),), 3),
             Piece((("  ", "dim"), ("█" * filled, "accent"), ("·" * (BAR_CELLS - filled), "dim")), 2),
-            Piece(((f"  {_minutes(elapsed)}", "text"), (f" of {_minutes(whole)}", "dim")), 1),
+            Piece(((times[0], "text"), (times[1], "dim")), 1),
         ],
         room,
         None,

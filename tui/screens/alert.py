@@ -9,13 +9,13 @@ from analytics.alert import Alert
 from analytics.snapshot import Snapshot
 from feeds.model import SECOND
 from tui.export import utc_text
-from tui.line import text_of
+from tui.line import Row, text_of
 from tui.lines.alerts import Facts, detail_lines, scope_name
 from tui.playback import BEFORE_ALERT_NS, Playback
 from tui.scene import Scene
 from tui.screens.live import Dialog
 from tui.widgets.bindings import bind
-from tui.widgets.live_grid import LiveGrid, Row
+from tui.widgets.live_grid import LiveGrid
 from tui.widgets.panel import Panel
 from tui.worklist import item_of, key_of
 

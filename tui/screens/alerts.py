@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 from textual.widget import Widget
 
 from feeds.model import SECOND, Ns
-from tui.line import text_of
+from tui.line import Row, text_of
 from tui.lines.alerts import COLUMNS, nothing_fired, row, table
 from tui.lines.help import columns_legend
 from tui.scene import Scene
@@ -14,7 +14,7 @@ from tui.screens.alert import AlertScreen
 from tui.screens.export import ExportScreen
 from tui.screens.live import LiveScreen
 from tui.widgets.bindings import bind
-from tui.widgets.live_grid import LiveGrid, Row
+from tui.widgets.live_grid import LiveGrid
 from tui.widgets.panel import Panel
 from tui.worklist import ORDERS, Filter, Item, Worklist, arrange, parse
 

@@ -10,7 +10,7 @@ from analytics.routes import Axis
 from analytics.snapshot import MarketView, View
 from feeds.model import InstrumentId
 from tui.formats import usd
-from tui.line import Line, first_fitting, pad, text_of
+from tui.line import Line, Row, first_fitting, pad, text_of
 from tui.lines.book import (
     UNIT_NAMES,
     WIDE_SCREEN,
@@ -32,7 +32,7 @@ from tui.screens.live import LiveScreen
 from tui.screens.picker import PickerScreen
 from tui.widgets.bindings import bind
 from tui.widgets.ladder import LadderGrid
-from tui.widgets.live_grid import LiveGrid, Row
+from tui.widgets.live_grid import LiveGrid
 from tui.widgets.panel import EDGE_CELLS, Panel
 from tui.widgets.room import Side
 
@@ -159,7 +159,7 @@ class BookScreen(LiveScreen):
         width = self.grid.size.width
         if not width:
             return
-        self.grid.show(heads(axes, markets, drawn, width), [Row(*row) for row in self._rows.make(axes, markets, drawn, width)])
+        self.grid.show(heads(axes, markets, drawn, width), self._rows.make(axes, markets, drawn, width))
         self._keep_price(len(self.grid.rows))
         self._show_tape(axes, scene, markets)
         self._show_info(axes, markets)

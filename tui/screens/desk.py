@@ -9,7 +9,7 @@ from analytics.routes import Axis, Route
 from analytics.snapshot import MarketView, RouteView, View
 from feeds.model import SECOND, InstrumentId, Ns
 from tui.formats import bps, plural, usd
-from tui.line import text_of
+from tui.line import Row, text_of
 from tui.lines.alerts import nothing_fired
 from tui.lines.alerts import row as alert_row
 from tui.lines.alerts import table as alert_table
@@ -37,7 +37,7 @@ from tui.screens.route import RouteScreen
 from tui.source import LiveStatus
 from tui.table import Layout
 from tui.widgets.bindings import bind
-from tui.widgets.live_grid import LiveGrid, Row
+from tui.widgets.live_grid import LiveGrid
 from tui.widgets.panel import Panel
 
 RESORT_NS: Final[Ns] = SECOND

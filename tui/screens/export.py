@@ -10,11 +10,11 @@ from analytics.alert import Alert
 from feeds.errors import ArbtopError
 from tui.exporting import Exporting, Format, Scope, Times, default_name
 from tui.formats import plural
-from tui.line import Line, pad
+from tui.line import Line, Row, pad
 from tui.scene import Scene
 from tui.screens.live import Dialog
 from tui.widgets.bindings import bind
-from tui.widgets.live_grid import LiveGrid, Row
+from tui.widgets.live_grid import LiveGrid
 from tui.widgets.panel import Panel
 
 PREVIEWED: Final = 8

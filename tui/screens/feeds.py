@@ -15,7 +15,7 @@ from textual.widget import Widget
 
 from feeds.model import SECOND, Ns, Stream
 from tui.formats import clock
-from tui.line import Line, text_of
+from tui.line import Line, Row, text_of
 from tui.lines.feed import detail_lines
 from tui.lines.feeds import RECORDED, SPARK_S, STREAM_COLUMNS, Drawer, Machinery, Place, name_of, places, title
 from tui.lines.help import columns_legend
@@ -24,7 +24,7 @@ from tui.process import LoopLag, ProcessMeter
 from tui.scene import Scene
 from tui.screens.live import Dialog, LiveScreen
 from tui.widgets.bindings import bind
-from tui.widgets.live_grid import LiveGrid, Row
+from tui.widgets.live_grid import LiveGrid
 from tui.widgets.panel import Panel
 
 if TYPE_CHECKING:

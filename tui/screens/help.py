@@ -5,11 +5,12 @@ from typing import ClassVar
 
 from textual.widget import Widget
 
+from tui.line import Row
 from tui.lines.help import help_lines
 from tui.scene import Scene
 from tui.screens.live import Dialog, LiveScreen
 from tui.widgets.bindings import bind
-from tui.widgets.live_grid import LiveGrid, Row
+from tui.widgets.live_grid import LiveGrid
 from tui.widgets.panel import Panel
 
 

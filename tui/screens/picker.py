@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from textual.widget import Widget
 
-from tui.line import Line, pad
+from tui.line import Line, Row, pad
 from tui.scene import Scene
 from tui.screens.live import Dialog
 from tui.widgets.bindings import bind
-from tui.widgets.live_grid import LiveGrid, Row
+from tui.widgets.live_grid import LiveGrid
 from tui.widgets.panel import Panel
 
 

@@ -6,12 +6,12 @@ from typing import ClassVar
 from textual.widget import Widget
 
 from analytics.snapshot import View
-from tui.line import text_of
+from tui.line import Row, text_of
 from tui.lines.route import route_lines, route_title
 from tui.scene import Scene
 from tui.screens.live import Dialog
 from tui.widgets.bindings import bind
-from tui.widgets.live_grid import LiveGrid, Row
+from tui.widgets.live_grid import LiveGrid
 from tui.widgets.panel import Panel
 
 

@@ -20,12 +20,12 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 Placed: TypeAlias = tuple[int, int, Strip]
-"""Column, row, and the line that begins there."""
+"""Column, row, and the strip that begins there."""
 NOWHERE: Final = Region()
 
 
 class Lines(CompositorUpdate):
-    """Whole lines at their places, in the order in which they are written."""
+    """Strips at their places, in the order in which they are written."""
 
     def __init__(self, placed: Sequence[Placed]) -> None:
         self.placed = placed
@@ -55,15 +55,15 @@ class Brush:
             if taken:
                 self._screen.app._display(self._screen, Lines(taken))  # type: ignore[arg-type]  # an update is no renderable
 
-    def take(self, grid: Widget, size: tuple[int, int], rows: Sequence[int], lines: Sequence[Strip]) -> bool:
-        """Whether these `rows` of a grid of `size` will be written; if not, the grid must ask for them to be repainted."""
+    def take(self, grid: Widget, size: tuple[int, int], placed: Sequence[Placed]) -> bool:
+        """Whether strips at their places in a grid of `size` will be written; if not, the grid must ask for a repaint of them."""
         if self._taken is None:
             return False
         place = self._place(grid)
         if place.size != size:
             return False
-        x, y = place.offset
-        self._taken += [(x, y + row, lines[row]) for row in rows]
+        left, top = place.offset
+        self._taken += [(left + x, top + y, strip) for x, y, strip in placed]
         return True
 
     def _free(self) -> bool:

@@ -1,40 +1,52 @@
 """The one fast base of everything that ticks: lines of text, of which only those that changed are painted.
 
 The widget is handed whole lines (`tui.line.Line`) and turns each into a strip, kept under the line itself and its width: a line
-seen before costs a look-up and keeps its finished escape codes. It has no border, padding or opacity of its own, so it may
-answer `render_lines` itself and leave Textual's style cache out (terminal-ui.md 4.2; 7.5 ms a frame instead of 9.9). The frame
-around it belongs to a container.
+seen before costs a look-up and keeps its finished escape codes. A line may be several side by side (`tui.line.Beside`): each has
+its strip, and one that changes is painted alone. The widget has no border, padding or opacity of its own, so it may answer
+`render_lines` itself and leave Textual's style cache out (terminal-ui.md 4.2; 7.5 ms a frame instead of 9.9). The frame around it
+belongs to a container.
 
 Rows have keys: the cursor stays on its row when rows are sorted anew, not on its place.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from itertools import chain, repeat
+from typing import Any, ClassVar, Final, NamedTuple
 
 from rich.segment import Segment
 from textual import events
 from textual.actions import SkipAction
-from textual.filter import ANSIToTruecolor
-from textual.geometry import Region
+from textual.color import Color
+from textual.errors import NoWidget
+from textual.filter import ANSIToTruecolor, LineFilter
+from textual.geometry import Region, Size
 from textual.message import Message
+from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.line import Line, pad
+from tui.line import Beside, Line, Row, pad
 from tui.widgets.bindings import bind
-from tui.widgets.brush import Brush
+from tui.widgets.brush import Brush, Placed
 from tui.widgets.painted import PaintedStrip
 from tui.widgets.palette import Palette
 
 STRIPS_KEPT = 4096
 POINTER = "▸"
+NO_SIZE = Size()
+NO_COLOR = Color(0, 0, 0)
 
 
-class Row(NamedTuple):
-    """A line of the body and what it stands for."""
+class Drawn(NamedTuple):
+    """A line as it stands there: what it was drawn from, part by part, and the strip of each."""
 
-    key: str
-    line: Line
+    line: Line | Beside
+    parts: tuple[Line, ...]
+    widths: tuple[int, ...]
+    strips: tuple[Strip, ...]
+
+
+UNDRAWN: Final = Drawn(Line(()), (), (), ())
 
 
 class LiveGrid(Widget, can_focus=True):
@@ -79,11 +91,26 @@ class LiveGrid(Widget, can_focus=True):
         """What writes its lines during a frame of its screen."""
         self._at = 0
         self._palette: Palette | None = None
-        self._head: tuple[Line, ...] = ()
+        self._filters: tuple[LineFilter, ...] = ()
+        self._ground = NO_COLOR
+        """What filters take for the colour behind it."""
+        self._stage: Screen[Any] | None = None
+        self._head: tuple[Line | Beside, ...] = ()
         self._rows: tuple[Row, ...] = ()
         self._strips: dict[tuple[Line, int], Strip] = {}
-        self._shown: list[Line] = []
-        self._lines: list[Strip] = []
+        self._drawn: list[Drawn] = []
+        self._width = 0
+        """Cells of the lines that are drawn."""
+
+    @property
+    def size(self) -> Size:
+        """All of it, since it is bare; nothing while it is not shown. Textual's own walks up to the screen each time."""
+        if self._stage is None:
+            return NO_SIZE
+        try:
+            return self._stage.find_widget(self).region.size
+        except NoWidget:
+            return NO_SIZE
 
     # -- what it shows -----------------------------------------------------------------------------------------------------
 
@@ -97,7 +124,7 @@ class LiveGrid(Widget, can_focus=True):
         return self._rows
 
     @property
-    def head(self) -> tuple[Line, ...]:
+    def head(self) -> tuple[Line | Beside, ...]:
         return self._head
 
     @property
@@ -116,11 +143,14 @@ class LiveGrid(Widget, can_focus=True):
     def forget(self) -> None:
         """Paint everything anew: colours, filters or the size have changed."""
         self._strips.clear()
-        self._lines = []
+        self._drawn = []
+        # a palette has colours of one kind, and no `dim`, where `ANSIToTruecolor` is enabled
+        self._filters = tuple(each for each in self.get_line_filters() if not isinstance(each, ANSIToTruecolor))
+        self._ground = self.background_colors[1]
         self._paint()
 
-    def show(self, head: Sequence[Line], rows: Sequence[Row], empty: str = "") -> None:
-        """Replace the content; only lines whose strip has changed are repainted. `empty` is said where there are no rows."""
+    def show(self, head: Sequence[Line | Beside], rows: Sequence[Row], empty: str = "") -> None:
+        """Replace the content; only strips that have changed are repainted. `empty` is said where there are no rows."""
         self._head = tuple(head) if rows or not empty else (*head, Line(((f" {empty}", "dim"),)))
         self._rows = tuple(rows)
         if self.cursor_shown:
@@ -157,7 +187,7 @@ class LiveGrid(Widget, can_focus=True):
     # -- painting ----------------------------------------------------------------------------------------------------------
 
     def _paint(self) -> None:
-        width, height = self.size
+        width, height = size = self.size
         if self._palette is None or not width or not height:
             return
         shown = [*self._head[:height]]
@@ -165,17 +195,31 @@ class LiveGrid(Widget, can_focus=True):
             line = self._rows[at].line
             pointed = self.cursor_shown and at == self._at and self._rows[at].key == self.cursor
             shown.append(_pointed(line, self.has_focus) if pointed else line)
-        old = self._lines
-        strip, before = self._strip, self._shown if old and old[0].cell_length == width else []
-        kept = zip(shown, before, old, strict=False)  # a line that is the very same one needs no look-up
-        new = [last if line is was else strip(line, width) for line, was, last in kept]
-        new += [strip(line, width) for line in shown[len(new) :]]
-        self._shown, self._lines = shown, new
-        changed = [y for y, (a, b) in enumerate(zip(old, new, strict=False)) if a is not b]
-        changed += range(len(old), len(new))
-        gone = range(len(new), len(old))
-        if gone or (changed and not (self.brush is not None and self.brush.take(self, (width, height), changed, new))):
-            self.refresh(*[Region(0, y, width, 1) for y in (*changed, *gone)])
+        stood = self._drawn if self._width == width else []
+        changed: list[Placed] = []
+        drawn = [
+            old if line is old.line else self._draw(line, old, y, width, changed)
+            for y, (line, old) in enumerate(zip(shown, chain(stood, repeat(UNDRAWN)), strict=False))
+        ]
+        gone = range(len(drawn), len(self._drawn))
+        self._drawn, self._width = drawn, width
+        if gone or (changed and not (self.brush is not None and self.brush.take(self, size, changed))):
+            regions = [Region(x, y, strip.cell_length, 1) for x, y, strip in changed]
+            self.refresh(*regions, *[Region(0, y, width, 1) for y in gone])
+
+    def _draw(self, line: Line | Beside, old: Drawn, y: int, width: int, changed: list[Placed]) -> Drawn:
+        """Draw a line; its strips that do not stand there already are added to `changed`."""
+        parts, widths = (line.lines, line.widths) if isinstance(line, Beside) else ((line,), (width,))
+        olds = zip(old.parts, old.strips, strict=True) if widths == old.widths else repeat((None, None))
+        strips = []
+        x = 0
+        for part, cells, (before, last) in zip(parts, widths, olds, strict=False):
+            strip = last if last is not None and part is before else self._strip(part, cells)
+            if strip is not last:
+                changed.append((x, y, strip))
+            strips.append(strip)
+            x += cells
+        return Drawn(line, parts, widths, tuple(strips))
 
     def _strip(self, line: Line, width: int) -> Strip:
         key = (line, width)
@@ -191,23 +235,25 @@ class LiveGrid(Widget, can_focus=True):
         ground = line.ground
         style = self._palette.style
         segments = [Segment(text, style(role, ground)) for text, role in pad(line, width).spans if text]
-        for each in self.get_line_filters():
-            if not isinstance(each, ANSIToTruecolor):  # a palette has colours of one kind, and no `dim`, where it is enabled
-                segments = each.apply(segments, self.background_colors[1])
+        for each in self._filters:
+            segments = each.apply(segments, self._ground)
         return PaintedStrip(segments, width)
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        lines, width = self._lines, self.size.width
+        drawn, width = self._drawn, self.size.width
         blank = self._strip(Line(()), width) if self._palette is not None else Strip.blank(width)
-        found = [lines[y] if y < len(lines) else blank for y in crop.line_range]
+        found = [Strip.join(drawn[y].strips) if y < len(drawn) else blank for y in crop.line_range]
         left, right = crop.column_span
         return found if (left, right) == (0, width) else [strip.crop(left, right) for strip in found]
 
     def get_content_height(self, container: object, viewport: object, width: int) -> int:
         return len(self._head) + len(self._rows)
 
+    def on_mount(self) -> None:
+        self._stage = self.screen
+
     def on_resize(self) -> None:
-        self._lines = []
+        self._drawn = []
         if self.cursor_shown:
             self.offset_rows = 0  # a list that was small for a moment shows its first rows again
             self._follow()
@@ -285,8 +331,16 @@ class LiveGrid(Widget, can_focus=True):
         self._move(self._here - 1)
 
 
-def _pointed(line: Line, focused: bool) -> Line:
+def _pointed(line: Line | Beside, focused: bool) -> Line | Beside:
     """The row that the cursor is on: a pointer in its first cell, which rows leave blank; the cursor's ground in the focus."""
+    if isinstance(line, Beside):
+        first, *rest = line.lines
+        others = [each._replace(ground="cursor") for each in rest] if focused else rest
+        return line._replace(lines=(_with_pointer(first, focused), *others))
+    return _with_pointer(line, focused)
+
+
+def _with_pointer(line: Line, focused: bool) -> Line:
     spans = line.spans
     if spans and spans[0][0].startswith(" "):
         text, role = spans[0]
