@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from io import StringIO
 from itertools import count as count_up
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
@@ -48,7 +49,7 @@ from tui.widgets.bindings import bind
 from tui.widgets.keyboard import Keyboard
 from tui.widgets.palette import Palette
 from tui.widgets.picture import TERMINAL, svg
-from tui.worklist import Filter, Item, Worklist, count, item_of, key_of
+from tui.worklist import Counts, Filter, Item, Worklist, count, item_of, key_of
 
 if TYPE_CHECKING:
     from tui.live import LiveRun
@@ -108,6 +109,10 @@ class ArbtopApp(App[int], inherit_bindings=False):
         self._held: dict[str, Scene] | None = None
         self._still: tuple[Market, ...] = ()
         """Books as they stood when the picture was frozen."""
+        self._marked_items: tuple[Item, ...] = ()
+        self._marked_version = -1
+        self._marked_now: tuple[tuple[Item, ...], Counts] = ((), count(()))
+        """Of a frozen picture's items, at a version of the source."""
         self._last: dict[str, Scene] = {}
         self._worklist = Worklist()
         self._damage_told = False
@@ -194,10 +199,9 @@ class ArbtopApp(App[int], inherit_bindings=False):
                 now = still.snapshot.now_ns
                 still = structs.replace(still, snapshot=structs.replace(still.snapshot, axes=make_axes(query, self._still, now)))
             since = still.snapshot.now_ns
-            news = sum(item.alert.opened_ns > since for item in self.items())
-            marked = tuple(self._marked(item) for item in still.items)
+            news = sum(1 for _ in takewhile(lambda item: item.alert.opened_ns > since, self.items()))
+            marked, counts = self._marked(still.items)
             held = Held(since, self.source.status.now_ns, news)
-            counts = count(marked)
             return structs.replace(still, held=held, items=marked, unacked=counts.unacked, firing=sum(counts.open.values()))
         status = self.source.status
         if status.seeking is not None and self._last:
@@ -206,8 +210,15 @@ class ArbtopApp(App[int], inherit_bindings=False):
             self._last = {}
         return self._make(screen)
 
-    def _marked(self, item: Item) -> Item:
-        """An item of the frozen picture with what the user has done about it since."""
+    def _marked(self, items: tuple[Item, ...]) -> tuple[tuple[Item, ...], Counts]:
+        """Those of the frozen picture with what the user has done about them since; made anew only where there is news."""
+        version = self.source.version
+        if items is not self._marked_items or version != self._marked_version:
+            marked = tuple(self._marked_one(item) for item in items)
+            self._marked_items, self._marked_version, self._marked_now = items, version, (marked, count(marked))
+        return self._marked_now
+
+    def _marked_one(self, item: Item) -> Item:
         now = self.source.alerts.get(item.alert.seq)
         acked_ns = now.acked_ns if now is not None and key_of(now) == item.key else item.alert.acked_ns
         return item_of(structs.replace(item.alert, acked_ns=acked_ns), self.source.muted)

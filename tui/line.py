@@ -7,7 +7,7 @@ not fit ends in an ellipsis; a number that does not fit is replaced by one, beca
 Roles are words here; what they look like is a matter of the theme. Nothing here knows a terminal.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 from unicodedata import bidirectional, category, east_asian_width
@@ -21,6 +21,9 @@ class Line(NamedTuple):
 
     spans: tuple[Span, ...]
     ground: str = ""
+
+
+NO_LINE: Final = Line(())
 
 
 class Beside(NamedTuple):
@@ -40,6 +43,25 @@ class Row(NamedTuple):
 
     key: str
     line: Line | Beside
+
+
+class LateRow(Row):
+    """A row whose line is made when it is first seen: of five thousand a screen shows forty."""
+
+    _maker: Callable[[], Line]
+    _made: Line | None
+
+    @classmethod
+    def of(cls, key: str, make: Callable[[], Line]) -> "LateRow":
+        row = cls(key, NO_LINE)
+        row._maker, row._made = make, None
+        return row
+
+    @property
+    def line(self) -> Line:
+        if self._made is None:
+            self._made = self._maker()
+        return self._made
 
 
 ELLIPSIS: Final = "…"

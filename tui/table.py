@@ -5,7 +5,7 @@ depends on the width alone, never on what the cells hold, so nothing dances. Sor
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate, groupby
 from typing import Final
 
@@ -36,7 +36,7 @@ class Column(Struct, frozen=True):
     """A heading over neighbours of the same group, which then have a line of their own."""
 
 
-class Layout(Struct, frozen=True):
+class Layout(Struct, frozen=True, dict=True):
     """The columns that a width has room for, from left to right, and the cells each one has."""
 
     columns: tuple[Column, ...]
@@ -52,6 +52,7 @@ class Layout(Struct, frozen=True):
         named, counted = f"no room for {', '.join(self.missing)}", f"no room for {plural(count, 'column')}"
         return first_fitting((named, counted, ""), room) if count else ""
 
+    @cached_property
     def head(self) -> Line:
         """The titles, each aligned as its cells, in exactly `width` cells."""
         between = " " * self.gap
@@ -68,17 +69,18 @@ class Layout(Struct, frozen=True):
         """Cells of a column; 0 where it is not drawn."""
         return next((cells for column, cells in zip(self.columns, self.widths, strict=True) if column.key == key), 0)
 
+    @cached_property
     def heads(self) -> tuple[Line, ...]:
         """The titles, under a line of headings where a column has one."""
         if not any(column.group for column in self.columns):
-            return (self.head(),)
+            return (self.head,)
         spans: list[Span] = [(" ", "dim")]
         used = 1
         for group, members in groupby(zip(self.columns, self.widths, strict=True), key=lambda each: each[0].group):
             width = sum(cells + self.gap for _, cells in members)
             used += width
             spans.append((_heading(group, width - self.gap) + " " * self.gap, "dim"))
-        return pad(Line(tuple(spans)), self.width), self.head()
+        return pad(Line(tuple(spans)), self.width), self.head
 
     def row(self, cells: Mapping[str, tuple[str, str]], ground: str = "", mark: str = " ") -> Line:
         """One row in exactly `width` cells.

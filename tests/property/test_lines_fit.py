@@ -110,7 +110,7 @@ def test_a_row_and_its_titles_are_exact(
 ) -> None:
     layout = fit_columns(columns, width, gap)
     row = layout.row(figures, "cursor", mark)
-    for line in (row, layout.head(), *layout.heads()):
+    for line in (row, layout.head, *layout.heads):
         assert cell_len(text_of(line)) == sum(cell_len(text) for text, _ in line.spans) == width
         assert pad(line, width) == line
     assert all(left[1] != right[1] for left, right in pairwise(row.spans))

@@ -313,7 +313,7 @@ def test_no_row_of_desk_breaks(snapshot: Snapshot, width: int, spark: Any, flash
     markets, routes = desk.market_table(width), desk.route_table(width)
     facts = {market.instrument: market for market in snapshot.markets}
     basis = desk.same_venue_basis(snapshot)
-    sound([*markets.heads(), *routes.heads()], width)
+    sound([*markets.heads, *routes.heads], width)
     for market in snapshot.markets:
         pair = basis.get(market.instrument) or next(iter(snapshot.pairs), None)
         sound([desk.market_line(markets, market, pair, snapshot.now_ns, spark, 50, flash)], width)
@@ -338,7 +338,7 @@ def test_no_alert_breaks(
 ) -> None:
     facts = {market.instrument: market for market in markets}
     layout = alerts.table(width)
-    sound([layout.head(), alerts.row(layout, item, facts, now)], width)
+    sound([layout.head, alerts.row(layout, item, facts, now)], width)
     sound(alerts.detail_lines(item, trigger, facts, now, exact, width), width)
 
 
@@ -367,7 +367,7 @@ def test_no_ladder_breaks(data: st.DataObject, width: int, unit: Any, cumulative
 def test_no_print_breaks(prints: list[Print], markets: tuple[MarketView, ...], width: int) -> None:
     layout = tape.tape_table(width)
     facts = {market.instrument: market for market in markets}
-    sound([layout.head(), *(tape.tape_line(layout, trade, facts) for trade in prints)], width)
+    sound([layout.head, *(tape.tape_line(layout, trade, facts) for trade in prints)], width)
 
 
 @FEW

@@ -1,5 +1,6 @@
 """FEEDS in front of a user: what stands there at each size, what its keys do, and that a recording only says that it is one."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,9 +14,8 @@ from feeds.links import FeedsView, Recording
 from feeds.model import SECOND, LinkState, Ns
 from tests.screens.stage import Stage, on_stage
 from tests.unit.test_feeds_lines import NOW, machinery, with_link
-from tui.line import Line
+from tui.line import LateRow, Line
 from tui.lines.feeds import RECORDED, Drawer, Machinery, Place, places
-from tui.screens.feeds import LateRow
 from tui.source import LiveStatus, Source
 
 FIRST = "BINANCE.spot.1"
@@ -370,7 +370,7 @@ def test_only_rows_that_are_seen_are_made() -> None:
             return super().line(place)
 
     drawer = Watched(made, {}, "block", 158)
-    rows = [LateRow.of(place, drawer) for place in places(made)]
+    rows = [LateRow.of(place.key, partial(drawer.line, place)) for place in places(made)]
     assert len(rows) == 205
     assert not drawn
     assert rows[3].line is rows[3].line

@@ -198,7 +198,7 @@ def test_a_market_that_has_closed_for_good_is_called_closed_and_not_waited_for()
 def test_a_row_says_its_figures_with_units_in_titles() -> None:
     made = machinery(("BTC",))
     drawer = Drawer(made, {}, "block", 158)
-    head = text_of(drawer.streams.head()).split()
+    head = text_of(drawer.streams.head).split()
     line = drawn(made)[f"{FIRST} BINANCE:BTC/USDT book"]
     assert line.split() == [
         *("BIN", "spot", "BTC/USDT", "book", "●", "synced", "400", "188", "11ms", "+2ms", "11ms", "38ms", "0", "1", "0", "12ms"),
@@ -519,7 +519,7 @@ def test_no_line_breaks(made: Machinery, cost: Cost, terminal: Terminal, width: 
     drawer = Drawer(made, {stream: [(made.health_ns, rate)] for stream in made.health}, spark, width)  # type: ignore[arg-type]
     shown = places(made)
     assert len({place.key for place in shown}) == len(shown) or made.trouble or made.view.links
-    sound([drawer.streams.head(), *map(drawer.line, shown)], width)
+    sound([drawer.streams.head, *map(drawer.line, shown)], width)
     sound(machine_lines(made, cost, terminal, width), width)
     for place in shown:
         sound(detail_lines(place, made, width), width)

@@ -61,8 +61,8 @@ def test_a_column_too_wide_for_the_line_is_narrowed_and_its_number_not_cut() -> 
 
 def test_titles_stand_as_their_cells_do() -> None:
     layout = fit_columns(COLUMNS, 26)
-    assert layout.head() == Line(((" market   age     bid note", "head"),))
-    assert text_of(fit_columns((Column("x", "much too long", 4),), 5).head()) == " muc…"
+    assert layout.head == Line(((" market   age     bid note", "head"),))
+    assert text_of(fit_columns((Column("x", "much too long", 4),), 5).head) == " muc…"
 
 
 def test_a_row_has_a_cell_for_the_pointer_and_a_gap_between_columns() -> None:
@@ -105,10 +105,10 @@ def test_names_with_wide_characters_move_no_column() -> None:
 def test_headings_stand_over_the_columns_of_their_group() -> None:
     pair = (Column("bp", "bp", 6, group="mark"), Column("z", "z", 5, group="mark"))
     layout = fit_columns((NAME, *pair, BID), 28)
-    over, titles = layout.heads()
-    assert titles == layout.head()
+    over, titles = layout.heads
+    assert titles == layout.head
     assert text_of(over) == "        ─── mark ───        "
-    assert fit_columns((NAME, BID), 15).heads() == (fit_columns((NAME, BID), 15).head(),)
+    assert fit_columns((NAME, BID), 15).heads == (fit_columns((NAME, BID), 15).head,)
 
 
 def test_a_layout_knows_what_it_draws() -> None:
@@ -120,7 +120,7 @@ def test_a_layout_knows_what_it_draws() -> None:
 @pytest.mark.parametrize("width", [0, 1, 2])
 def test_a_line_of_hardly_any_width_is_still_that_wide(width: int) -> None:
     layout = fit_columns(COLUMNS, width)
-    assert [cells(text_of(line)) for line in (layout.head(), layout.row({}), *layout.heads())] == [width] * 3
+    assert [cells(text_of(line)) for line in (layout.head, layout.row({}), *layout.heads)] == [width] * 3
     assert cells(text_of(fit_columns((), width).row({}))) == width
 
 

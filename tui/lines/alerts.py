@@ -8,7 +8,7 @@ from analytics.alerts import Rule
 from analytics.snapshot import BookView, MarketView, Snapshot
 from feeds.model import MS, Instrument, InstrumentId, Ns
 from tui.formats import DASH, age, bps, clock, count, duration, moment, price, quantity, signed
-from tui.line import Line, Span, fit, number, pad
+from tui.line import LateRow, Line, Row, Span, fit, number, pad
 from tui.lines.header import SEVERITIES
 from tui.names import market_name, two_name
 from tui.table import Column, Layout, fit_columns
@@ -69,6 +69,50 @@ def row(layout: Layout, item: Item, facts: Facts, now: Ns) -> Line:
             "mark": (str(item.mark), MARK_ROLES[item.mark]),
         }
     )
+
+
+class Rows:
+    """The rows of a list, frame after frame: one that has ended is made once, when it is first seen.
+
+    In a day there are thousands; a frame shows forty, of which few are open.
+    """
+
+    def __init__(self) -> None:
+        self._layout = table(0)
+        self._facts: Facts = {}
+        self._now: Ns = 0
+        self._rest: tuple[object, ...] = ()
+        """Beside the items, what rows are made from that outlast a frame."""
+        self._items: tuple[Item, ...] = ()
+        self._made: dict[int, tuple[Item, Row]] = {}
+        """By the item's number."""
+        self._rows: list[Row] = []
+        self._open: list[int] = []
+        """Places of those that last until now."""
+
+    def make(self, layout: Layout, items: tuple[Item, ...], facts: Facts, now: Ns) -> Sequence[Row]:
+        """One row an episode; open ones last until `now`."""
+        self._layout, self._facts, self._now = layout, facts, now
+        rest = layout, tuple(facts)
+        if rest != self._rest:
+            self._rest, self._made, self._items = rest, {}, ()
+        if items is not self._items:
+            before = self._made
+            self._made = {
+                item.alert.seq: old
+                if (old := before.get(item.alert.seq)) is not None and old[0] is item
+                else (item, self._late(item.key, item))
+                for item in items
+            }
+            self._items = items
+            self._rows = [made for _, made in self._made.values()]
+            self._open = [at for at, item in enumerate(items) if item.open]
+        for at in self._open:
+            self._rows[at] = self._late(self._rows[at].key, items[at])
+        return self._rows
+
+    def _late(self, key: str, item: Item) -> Row:
+        return LateRow.of(key, lambda: row(self._layout, item, self._facts, self._now))
 
 
 def closed_by(alert: Alert) -> str:

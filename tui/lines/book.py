@@ -17,7 +17,7 @@ from analytics.routes import Axis
 from analytics.snapshot import MarketView
 from feeds.model import InstrumentId
 from tui.formats import DASH, bps, count, price, quantity, ratio, rough
-from tui.line import Beside, Line, Row, Span, first_fitting, fit, number, pad
+from tui.line import NO_LINE, Beside, Line, Row, Span, first_fitting, fit, number, pad
 from tui.lines.desk import state_of
 from tui.names import market_name, quoted_name
 
@@ -224,7 +224,6 @@ class Cell(NamedTuple):
     hollow: bool
 
 
-NO_LINE: Final = Line(())
 NO_ROW: Final = Row("", NO_LINE)
 
 

@@ -90,7 +90,7 @@ def pool_lines(machinery: Machinery, width: int) -> list[Line]:
     layout = fit_columns(POOL_COLUMNS, width)
     nothing = RECORDED if machinery.recorded else "nothing has been asked for yet"
     rows = [layout.row(pool_cells(pool, machinery.view.now_ns)) for pool in pools]
-    return [layout.head(), *(rows or [pad(Line(((f" {nothing}", "dim"),)), width)])]
+    return [layout.head, *(rows or [pad(Line(((f" {nothing}", "dim"),)), width)])]
 
 
 def clock_lines(machinery: Machinery, width: int) -> list[Line]:
@@ -98,7 +98,7 @@ def clock_lines(machinery: Machinery, width: int) -> list[Line]:
     view = machinery.view
     layout = fit_columns(CLOCK_COLUMNS, width)
     known = {(link.venue, link.market): None for link in view.links} | dict.fromkeys(view.clocks)
-    return [layout.head(), *(_clock_line(layout, place, view.clocks.get(place)) for place in sorted(known))]
+    return [layout.head, *(_clock_line(layout, place, view.clocks.get(place)) for place in sorted(known))]
 
 
 def pool_cells(pool: PoolView, now: Ns) -> dict[str, tuple[str, str]]:

@@ -6,8 +6,8 @@ from typing import ClassVar, Final
 from textual.widget import Widget
 
 from feeds.model import SECOND, Ns
-from tui.line import Row, text_of
-from tui.lines.alerts import COLUMNS, nothing_fired, row, table
+from tui.line import text_of
+from tui.lines.alerts import COLUMNS, Rows, nothing_fired, table
 from tui.lines.help import columns_legend
 from tui.scene import Scene
 from tui.screens.alert import AlertScreen
@@ -39,6 +39,9 @@ class AlertsScreen(LiveScreen):
         self.order = next(iter(ORDERS))
         self._drawn_items: tuple[Item, ...] = ()
         """What the user sees, and keys act on."""
+        self._rows = Rows()
+        self._frozen: tuple[tuple[Item, ...], Filter, str, tuple[Item, ...]] = ((), self.chosen, "", ())
+        """Of a frozen picture: its items, how they were arranged, and what came of it."""
 
     def panels(self) -> Iterable[Widget]:
         return (self.panel,)
@@ -48,16 +51,20 @@ class AlertsScreen(LiveScreen):
         source = self.arbtop.source
         return self.worklist.refresh(source.version, source.alerts, source.muted, self.chosen, self.order, source.engine.now_ns)
 
+    def _arranged(self, items: tuple[Item, ...], now: Ns) -> tuple[Item, ...]:
+        if items is not self._frozen[0] or (self.chosen, self.order) != self._frozen[1:3]:
+            self._frozen = items, self.chosen, self.order, arrange(items, self.chosen, self.order, now)
+        return self._frozen[3]
+
     def show(self, scene: Scene) -> None:
         now = scene.snapshot.now_ns
-        items = self.items() if scene.held is None else arrange(scene.items, self.chosen, self.order, now)
+        items = self.items() if scene.held is None else self._arranged(scene.items, now)
         self._drawn_items = items
         facts = {market.instrument: market for market in scene.snapshot.markets}
         layout = table(self.grid.size.width)
         total = len(scene.items)
         empty = "no alert matches the filter" if total else nothing_fired(self.arbtop.source.engine.alerts.rules)
-        rows = [Row(item.key, row(layout, item, facts, now)) for item in items]
-        self.grid.show((layout.head(),), rows, empty)
+        self.grid.show((layout.head,), self._rows.make(layout, items, facts, now), empty)
         filtered = f" · filter “{self.chosen.text}”: {len(items)} of {total}" if self.chosen.text else f" · {total}"
         self.panel.say(f"ALERTS  {self.order}{filtered}", self.chosen.problem, layout)
 

@@ -203,7 +203,7 @@ class BookScreen(LiveScreen):
             lines = [tape_line(layout, trade, markets) for trade in scene.snapshot.tape]
             minimum = usd(self.arbtop.source.engine.settings.tape.min_usd)
             rows = [Row(str(at), line) for at, line in enumerate(lines)]
-            self.tape.show((layout.head(),), rows, f"none of {minimum} or more so far")
+            self.tape.show((layout.head,), rows, f"none of {minimum} or more so far")
             self.tape_panel.say(f"PRINTS from {minimum}, all markets")
 
     def _show_info(self, axes: tuple[AxisView, ...], markets: dict[InstrumentId, MarketView]) -> None:

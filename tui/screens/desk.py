@@ -10,8 +10,8 @@ from analytics.snapshot import MarketView, RouteView, View
 from feeds.model import SECOND, InstrumentId, Ns
 from tui.formats import bps, plural, usd
 from tui.line import Row, text_of
+from tui.lines.alerts import Rows as AlertRows
 from tui.lines.alerts import nothing_fired
-from tui.lines.alerts import row as alert_row
 from tui.lines.alerts import table as alert_table
 from tui.lines.desk import (
     MARKET_COLUMNS,
@@ -39,6 +39,7 @@ from tui.table import Layout
 from tui.widgets.bindings import bind
 from tui.widgets.live_grid import LiveGrid
 from tui.widgets.panel import Panel
+from tui.worklist import Item
 
 RESORT_NS: Final[Ns] = SECOND
 """Rows change places once a second at most: what moves cannot be read."""
@@ -84,6 +85,10 @@ class DeskScreen(LiveScreen):
         self._sorted_ns: Ns = -1
         self._every = 0
         """Routes that there are for the filter."""
+        self._items: tuple[Item, ...] = ()
+        self._latest: tuple[Item, ...] = ()
+        """Those of them in the strip."""
+        self._strip_rows = AlertRows()
         self._ranked_when: tuple[Ns, float] | None = None
         self._ranks: Mapping[str, int] = {}
 
@@ -128,7 +133,7 @@ class DeskScreen(LiveScreen):
             flash = not self.arbtop.look.calm and jumped(self._touches.get(name), market)
             self._touches[name] = (market.bid, market.ask)
             rows.append(Row(name, market_line(table, market, basis.get(name), now, spark, z_from, flash)))
-        heads = [*table.heads()]
+        heads = [*table.heads]
         if not snapshot.markets and isinstance(scene.status, LiveStatus):
             heads += nothing_listed(scene.status)
         self.markets.show(heads, rows, "no market matches the filter" if snapshot.markets else "")
@@ -140,14 +145,16 @@ class DeskScreen(LiveScreen):
         if self.by_asset:
             routes.sort(key=lambda route: route.route.partition(":")[2].partition("/")[0])
         rows = [Row(route.route, route_line(layout, route, facts, now)) for route in routes]
-        found = [row for row in rows if self._matches(text_of(row.line))]
+        found = [row for row in rows if self._matches(text_of(row.line))] if self.filter else rows
         self._keep_first(self.routes, found)
-        self.routes.show(layout.heads(), found, self._no_route())
+        self.routes.show(layout.heads, found, self._no_route())
 
         strip = alert_table(self.strip.size.width)
-        latest = [Row(item.key, alert_row(strip, item, facts, now)) for item in scene.items[:STRIPPED]]
+        if scene.items is not self._items:
+            self._items, self._latest = scene.items, scene.items[:STRIPPED]
+        latest = self._strip_rows.make(strip, self._latest, facts, now)
         self._keep_first(self.strip, latest)
-        heads = [] if self.has_class("-short") else [strip.head()]
+        heads = [] if self.has_class("-short") else [strip.head]
         self.strip.show(heads, latest, nothing_fired(self.arbtop.source.engine.alerts.rules))
         self._titles(scene, len(rows), table, layout)
 
@@ -191,6 +198,8 @@ class DeskScreen(LiveScreen):
             self.markets_panel.styles.height = height
 
     def _matches(self, text: str) -> bool:
+        if not self.filter:
+            return True
         text = text.casefold()
         return all(word in text for word in self.filter.casefold().split())
 

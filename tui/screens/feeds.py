@@ -8,6 +8,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from math import isfinite, nan
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
@@ -15,7 +16,7 @@ from textual.widget import Widget
 
 from feeds.model import SECOND, Ns, Stream
 from tui.formats import clock
-from tui.line import Line, Row, text_of
+from tui.line import LateRow, Row, text_of
 from tui.lines.feed import detail_lines
 from tui.lines.feeds import RECORDED, SPARK_S, STREAM_COLUMNS, Drawer, Machinery, Place, name_of, places, title
 from tui.lines.help import columns_legend
@@ -36,26 +37,6 @@ NEAR_NS: Final[Ns] = 2 * SECOND
 LEAST_NS: Final[Ns] = SECOND * 9 // 10
 """Between two frames that nobody asked for; a little less than a second, so that none is missed by a late timer."""
 COLOURS: Final = {"truecolor": "16M colours", "256": "256 colours", "standard": "16 colours"}
-
-
-class LateRow(Row):
-    """A row whose line is made when it is first seen: of two hundred streams a screen shows forty."""
-
-    _drawer: Drawer
-    _place: Place
-    _made: Line | None
-
-    @classmethod
-    def of(cls, place: Place, drawer: Drawer) -> "LateRow":
-        row = cls(place.key, Line(()))
-        row._drawer, row._place, row._made = drawer, place, None
-        return row
-
-    @property
-    def line(self) -> Line:
-        if self._made is None:
-            self._made = self._drawer.line(self._place)
-        return self._made
 
 
 class MachineryScreen(LiveScreen):
@@ -223,7 +204,7 @@ class FeedsScreen(MachineryScreen):
         shown = places(machinery)
         self._places = {place.key: place for place in shown}
         empty = "no connection is open here" if machinery.recorded else "nothing is connected yet: instruments are being listed"
-        self.grid.show((drawer.streams.head(),), [LateRow.of(place, drawer) for place in shown], empty)
+        self.grid.show((drawer.streams.head,), [LateRow.of(place.key, partial(drawer.line, place)) for place in shown], empty)
         lines = machine_lines(
             machinery,
             self.meter.sample(len(asyncio.all_tasks()), self.lag.lags_ms),
