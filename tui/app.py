@@ -49,7 +49,7 @@ from tui.widgets.bindings import bind
 from tui.widgets.keyboard import Keyboard
 from tui.widgets.palette import Palette
 from tui.widgets.picture import TERMINAL, svg
-from tui.worklist import Counts, Filter, Item, Worklist, count, item_of, key_of
+from tui.worklist import Counts, Filter, Item, Worklist, count, item_of, key_of, mark_of
 
 if TYPE_CHECKING:
     from tui.live import LiveRun
@@ -219,9 +219,11 @@ class ArbtopApp(App[int], inherit_bindings=False):
         return self._marked_now
 
     def _marked_one(self, item: Item) -> Item:
-        now = self.source.alerts.get(item.alert.seq)
-        acked_ns = now.acked_ns if now is not None and key_of(now) == item.key else item.alert.acked_ns
-        return item_of(structs.replace(item.alert, acked_ns=acked_ns), self.source.muted)
+        alert, now = item.alert, self.source.alerts.get(item.alert.seq)
+        if now is not None and now.acked_ns != alert.acked_ns and key_of(now) == item.key:
+            alert = structs.replace(alert, acked_ns=now.acked_ns)
+        muted = self.source.muted
+        return item if alert is item.alert and mark_of(alert, muted) is item.mark else item_of(alert, muted)
 
     def on_the_way(self) -> bool:
         """Whether the source is going somewhere; says so, since nothing can be done to alerts until it is there."""

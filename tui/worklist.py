@@ -146,8 +146,12 @@ ORDERS: Final[Mapping[str, Order]] = {
 """Name → sort key at a time: newest first, the worst, longest or highest first (peaks by their size, whatever their unit)."""
 
 
+def mark_of(alert: Alert, muted: Muted) -> Mark:
+    return Mark.ACK if alert.acked_ns else Mark.MUTED if (alert.rule, alert.scope) in muted else Mark.NEW
+
+
 def item_of(alert: Alert, muted: Muted) -> Item:
-    mark = Mark.ACK if alert.acked_ns else Mark.MUTED if (alert.rule, alert.scope) in muted else Mark.NEW
+    mark = mark_of(alert, muted)
     state = "open" if alert.state is AlertState.FIRING else "closed"
     return Item(alert, mark, f"{alert.rule} {alert.scope} {alert.severity} {state} {mark}".lower())
 
@@ -160,7 +164,7 @@ def select(alerts: Iterable[Alert], chosen: Filter, order: str, muted: Muted, no
 def arrange(items: Iterable[Item], chosen: Filter, order: str, now: Ns) -> tuple[Item, ...]:
     """The same of items."""
     key = ORDERS[order]
-    return tuple(sorted(filter(chosen.passes, items), key=lambda item: key(item, now)))
+    return tuple(sorted(filter(chosen.passes, items) if chosen.tests else items, key=lambda item: key(item, now)))
 
 
 class Counts(Struct, frozen=True):
