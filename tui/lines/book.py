@@ -6,11 +6,13 @@ of it; bars of all markets have one scale, whose steps are coarse so that they d
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate, chain, repeat
+from itertools import accumulate
 from math import floor, inf, log10
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from analytics.ladder import AxisView, LadderColumn, Unit
 from analytics.routes import Axis
@@ -48,6 +50,9 @@ CELLS_KEPT: Final = 4096
 STEPS: Final = (1.0, 2.0, 5.0)
 TITLES: Final[Mapping[Axis, str]] = {Axis.INDEX: "own index", Axis.CONVERTED: "USD, conv."}
 """Of axes that are not named by a quote."""
+
+
+Amounts: TypeAlias = NDArray[np.float64]
 
 
 class Ladder(Struct, frozen=True, kw_only=True):
@@ -228,16 +233,18 @@ NO_ROW: Final = Row("", NO_LINE)
 
 
 class _Column(NamedTuple):
-    """What the lines of a column were made of, and the lines."""
+    """What the lines of a column were made of, the lines, and which of them are others than in the frame before."""
 
     rest: tuple[object, ...]
     """Beside what each row has of its own."""
-    held: Sequence[tuple[float, float, str]]
-    """Bid, ask and marks of each row."""
+    bids: Amounts
+    asks: Amounts
+    marks: Mapping[int, str]
     lines: list[Line]
+    changed: Sequence[int]
 
 
-NO_COLUMN: Final = _Column((), (), [])
+NO_COLUMN: Final = _Column((), np.empty(0), np.empty(0), {}, [], ())
 
 
 class Rows:
@@ -248,41 +255,42 @@ class Rows:
 
     def __init__(self) -> None:
         self._columns: dict[InstrumentId, _Column] = {}
+        self._labels: list[Sequence[Line]] = []
+        self._rest: tuple[object, ...] = ()
+        """Of the last frame, what all its rows have in common."""
         self._rows: list[Row] = []
-        self._lines: list[tuple[Line, ...]] = []
-        """Of which these rows are."""
-        self._rooms: tuple[int, ...] = ()
 
     def make(self, axes: Sequence[AxisView], markets: Mapping[InstrumentId, MarketView], drawn: Ladder, width: int) -> list[Row]:
         """One line a screen row, keyed by its place from the top: a part for each axis' label, and one for each market."""
         cells, names = widths(axes, width, drawn.selected)
         parts: list[Sequence[Line]] = []
+        labels: list[Sequence[Line]] = []
         counts: list[tuple[int, int]] = []
         kept: dict[InstrumentId, _Column] = {}
         top = 0
         for axis in axes:
-            shown = [column.instrument for column in axis.members if column.instrument in names]
+            shown = [column for column in axis.members if column.instrument in names]
             if shown:
                 top = top if parts else axis.top or 0
                 label = label_cells(axis, width)
                 counts.append((label, len(shown)))
-                parts.append(_labels(axis, label, top, first=not kept))
-                for column in axis.members:
+                labels.append(_labels(axis, label, top, first=not parts))
+                parts.append(labels[-1])
+                for column in shown:
                     name = column.instrument
-                    if name in names:
-                        before = self._columns.get(name, NO_COLUMN)
-                        kept[name] = _column(column, axis, drawn, cells, bool(markets[name].refused), top, before)
-                        parts.append(kept[name].lines)
+                    before = self._columns.get(name, NO_COLUMN)
+                    kept[name] = _column(column, axis, drawn, cells, bool(markets[name].refused), top, before)
+                    parts.append(kept[name].lines)
         rooms = part_cells(counts, cells, width)
-        lines = list(zip(*parts, strict=True))
-        olds = zip(self._lines, self._rows, strict=True) if rooms == self._rooms else ()
-        self._rows = [
-            row if parts_of_row == were else Row(str(at), Beside(parts_of_row, rooms))
-            for at, (parts_of_row, (were, row)) in enumerate(zip(lines, chain(olds, repeat(((), NO_ROW))), strict=False))
-        ]
-        self._lines, self._rooms = lines, rooms
-        self._columns = kept
-        return self._rows
+        rest = rooms, tuple(kept), min(map(len, parts), default=0)
+        if rest == self._rest and labels == self._labels:
+            rows, anew = self._rows.copy(), sorted({at for column in kept.values() for at in column.changed})
+        else:
+            rows, anew = [NO_ROW] * rest[2], [*range(rest[2])]
+        for at in anew:
+            rows[at] = Row(str(at), Beside(tuple([part[at] for part in parts]), rooms))
+        self._columns, self._labels, self._rest, self._rows = kept, labels, rest, rows
+        return rows
 
 
 def _ground(row: int) -> str:
@@ -322,49 +330,48 @@ def _column(
     if column.hollow:
         rest: tuple[object, ...] = count, cells, hollow, shaded_from
         if rest == before.rest:
-            return before
+            return before._replace(changed=())
         unknown = Cell(DASH, 0, DASH, 0, NO_MARKS, hollow)
-        return _Column(rest, (), [_cell_line(unknown, cells, _ground(shaded_from - at)) for at in range(count)])
+        lines = [_cell_line(unknown, cells, _ground(shaded_from - at)) for at in range(count)]
+        return NO_COLUMN._replace(rest=rest, lines=lines, changed=range(count))
     top = axis.top or 0
     last_bid = top - column.deepest_bid_row if column.deepest_bid_row is not None else count
     last_ask = top - column.deepest_ask_row if column.deepest_ask_row is not None else -1
-    bids: Sequence[float] = column.bids
-    asks: Sequence[float] = column.asks
+    bids, asks = np.array(column.bids), np.array(column.asks)
     if drawn.cumulative:
-        bids = list(accumulate(bids, initial=column.bids_above))[1 : max(last_bid + 2, 1)]
-        bids += [0.0] * (count - len(bids))
-        asks = list(accumulate(reversed(asks), initial=column.asks_below))[1 : max(count - last_ask + 1, 1)]
-        asks += [0.0] * (count - len(asks))
-        asks.reverse()
+        bids, asks = column.bids_above + bids.cumsum(), column.asks_below + asks[::-1].cumsum()[::-1]
+        bids[max(last_bid + 1, 0) :] = 0.0
+        asks[: max(last_ask, 0)] = 0.0
+    marks = _marks(column, top, count)
     most = 8 * bar_cells(cells)
     full = drawn.full[column.instrument] / most if most else inf
     rest = count, last_bid, last_ask, full, cells, hollow, shaded_from
-    held = list(zip(bids, asks, _marks(column, top, count), strict=True))
-    same = rest == before.rest
-    lines = [
-        line
-        if row == old
-        else _cell_line(
-            Cell(
-                rough(row[0]) if row[0] else DASH if at > last_bid else "",
-                int(min(most, row[0] / full + 0.5)),
-                rough(row[1]) if row[1] else DASH if at < last_ask else "",
-                int(min(most, row[1] / full + 0.5)),
-                row[2],
-                hollow,
-            ),
-            cells,
-            _ground(shaded_from - at),
+    if rest == before.rest:
+        lines = before.lines.copy()
+        rows = {at for at, _ in marks.items() ^ before.marks.items()}
+        rows.update(((bids != before.bids) | (asks != before.asks)).nonzero()[0].tolist())
+    else:
+        lines, rows = [NO_LINE] * count, {*range(count)}
+    changed = []
+    for at in rows:
+        bid, ask = float(bids[at]), float(asks[at])
+        cell = Cell(
+            rough(bid) if bid else DASH if at > last_bid else "",
+            int(min(most, bid / full + 0.5)),
+            rough(ask) if ask else DASH if at < last_ask else "",
+            int(min(most, ask / full + 0.5)),
+            marks.get(at, NO_MARKS),
+            hollow,
         )
-        for at, (row, old, line) in enumerate(
-            zip(held, before.held if same else repeat(None), before.lines if same else repeat(NO_LINE), strict=False)
-        )
-    ]
-    return _Column(rest, held, lines)
+        line = _cell_line(cell, cells, _ground(shaded_from - at))
+        if line is not lines[at]:
+            lines[at] = line
+            changed.append(at)
+    return _Column(rest, bids, asks, marks, lines, changed)
 
 
-def _marks(column: LadderColumn, top: int, count: int) -> list[str]:
-    """The signs in the middle of a column, from the top."""
+def _marks(column: LadderColumn, top: int, count: int) -> dict[int, str]:
+    """The signs in the middle of a column, by row from the top; of rows that have some."""
     places = (
         (column.mine_bid_row, 0, "◆"),
         (column.bid_row, 1, "◂"),
@@ -372,10 +379,10 @@ def _marks(column: LadderColumn, top: int, count: int) -> list[str]:
         (column.ask_row, 3, "▸"),
         (column.mine_ask_row, 4, "◆"),
     )
-    found = [NO_MARKS] * count
+    found: dict[int, str] = {}
     for row, place, sign in places:
         if row is not None and 0 <= top - row < count:
-            before = found[top - row]
+            before = found.get(top - row, NO_MARKS)
             found[top - row] = before[:place] + sign + before[place + 1 :]
     return found
 
