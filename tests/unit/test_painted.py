@@ -1,15 +1,24 @@
-"""A painted strip looks on a terminal as Textual's own, in fewer bytes."""
+"""A painted line looks on a terminal as Textual's own strip, in fewer bytes."""
 
 import random
+from pathlib import Path
 
 import pyte
 import pytest
+from rich.cells import cell_len
+from rich.color import ColorSystem
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
+from textual.color import Color
+from textual.filter import LineFilter, NoColor
 from textual.strip import Strip
 
-from tui.widgets.painted import PaintedStrip
+from tui.line import Line
+from tui.theme import load_theme
+from tui.widgets.ascii import AsciiFilter
+from tui.widgets.painted import Paint, Painted, written
+from tui.widgets.palette import Palette
 
 STYLES = [
     None,
@@ -50,20 +59,20 @@ def test_it_looks_as_every_style_written_out(seed: int) -> None:
     rng = random.Random(seed)
     segments = [Segment(rng.choice(TEXTS), rng.choice(STYLES)) for _ in range(rng.randint(0, 24))]
     plain = Strip(segments)
-    painted = PaintedStrip(segments, plain.cell_length)
-    assert cells(painted.render(CONSOLE)) == cells(plain.render(CONSOLE))
+    assert cells(written(segments, ColorSystem.TRUECOLOR)) == cells(plain.render(CONSOLE))
 
 
 def test_a_ladders_row_takes_three_bytes_where_it_took_five() -> None:
     styles = [Style.parse(f"#{shade:06x} on #0d1117") for shade in (0x4FD08A, 0xE06C75, 0xD7DEE6)]
     segments = [Segment("1.23", styles[at % 3]) for at in range(27)]
-    painted, plain = PaintedStrip(segments, 108), Strip(segments, 108)
-    assert len(painted.render(CONSOLE)) < 0.6 * len(plain.render(CONSOLE))
+    assert len(written(segments, ColorSystem.TRUECOLOR)) < 0.6 * len(Strip(segments, 108).render(CONSOLE))
 
 
-def test_pieces_of_it_are_as_those_of_any_strip() -> None:
-    segments = [Segment("abc", STYLES[2]), Segment("def", STYLES[3])]
-    painted, plain = PaintedStrip(segments, 6), Strip(segments, 6)
-    assert painted.crop(1, 5) == plain.crop(1, 5)
-    assert list(painted.divide([2, 6])) == list(plain.divide([2, 6]))
-    assert cells(painted.crop(1, 5).render(CONSOLE)) == cells(plain.crop(1, 5).render(CONSOLE))
+@pytest.mark.parametrize("filters", [(), (NoColor(),), (AsciiFilter(True),), (NoColor(), AsciiFilter(True))])
+@pytest.mark.parametrize("width", [3, 9, 12, 40])
+def test_its_strip_says_the_same(filters: tuple[LineFilter, ...], width: int) -> None:
+    line = Line((("BTC ", "title"), ("▐██", "bid_bar"), ("—", "dim"), (" 比", "text")), "shade")
+    paint = Paint(Palette(load_theme("midnight", Path("no-such-directory"))), filters, Color(0, 0, 0))
+    painted = Painted(line, width, paint)
+    assert painted.cells == painted.strip.cell_length == cell_len(painted.strip.text) == width
+    assert cells(painted.codes(CONSOLE)) == cells(painted.strip.render(CONSOLE))

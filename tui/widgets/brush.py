@@ -16,22 +16,23 @@ from rich.console import Console
 from textual._compositor import CompositorUpdate
 from textual.geometry import Region
 from textual.screen import Screen
-from textual.strip import Strip
 from textual.widget import Widget
 
-Placed: TypeAlias = tuple[int, int, Strip]
-"""Column, row, and the strip that begins there."""
+from tui.widgets.painted import Painted
+
+Placed: TypeAlias = tuple[int, int, Painted]
+"""Column, row, and the line that begins there."""
 NOWHERE: Final = Region()
 
 
 class Lines(CompositorUpdate):
-    """Strips at their places, in the order in which they are written."""
+    """Lines and parts of lines at their places, in the order in which they are written."""
 
     def __init__(self, placed: Sequence[Placed]) -> None:
         self.placed = placed
 
     def render_segments(self, console: Console) -> str:
-        return "".join([f"\x1b[{y + 1};{x + 1}H{strip.render(console)}" for x, y, strip in self.placed])
+        return "".join([f"\x1b[{y + 1};{x + 1}H{painted.codes(console)}" for x, y, painted in self.placed])
 
 
 class Brush:
@@ -56,14 +57,14 @@ class Brush:
                 self._screen.app._display(self._screen, Lines(taken))  # type: ignore[arg-type]  # an update is no renderable
 
     def take(self, grid: Widget, size: tuple[int, int], placed: Sequence[Placed]) -> bool:
-        """Whether strips at their places in a grid of `size` will be written; if not, the grid must ask for a repaint of them."""
+        """Whether lines at their places in a grid of `size` will be written; if not, the grid must ask for a repaint of them."""
         if self._taken is None:
             return False
         place = self._place(grid)
         if place.size != size:
             return False
         left, top = place.offset
-        self._taken += [(left + x, top + y, strip) for x, y, strip in placed]
+        self._taken += [(left + x, top + y, painted) for x, y, painted in placed]
         return True
 
     def _free(self) -> bool:

@@ -1,8 +1,8 @@
 """The one fast base of everything that ticks: lines of text, of which only those that changed are painted.
 
-The widget is handed whole lines (`tui.line.Line`) and turns each into a strip, kept under the line itself and its width: a line
-seen before costs a look-up and keeps its finished escape codes. A line may be several side by side (`tui.line.Beside`): each has
-its strip, and one that changes is painted alone. The widget has no border, padding or opacity of its own, so it may answer
+The widget is handed whole lines (`tui.line.Line`) and keeps each as it was painted, under the line itself and its width: a line
+seen before costs a look-up and keeps its finished escape codes. A line may be several side by side (`tui.line.Beside`): where one
+of them changes it is painted alone. The widget has no border, padding or opacity of its own, so it may answer
 `render_lines` itself and leave Textual's style cache out (terminal-ui.md 4.2; 7.5 ms a frame instead of 9.9). The frame around it
 belongs to a container.
 
@@ -13,40 +13,37 @@ from collections.abc import Sequence
 from itertools import chain, repeat
 from typing import Any, ClassVar, Final, NamedTuple
 
-from rich.segment import Segment
 from textual import events
 from textual.actions import SkipAction
-from textual.color import Color
 from textual.errors import NoWidget
-from textual.filter import ANSIToTruecolor, LineFilter
+from textual.filter import ANSIToTruecolor
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.line import Beside, Line, Row, pad
+from tui.line import NO_LINE, Beside, Line, Row
 from tui.widgets.bindings import bind
 from tui.widgets.brush import Brush, Placed
-from tui.widgets.painted import PaintedStrip
+from tui.widgets.painted import Paint, Painted
 from tui.widgets.palette import Palette
 
-STRIPS_KEPT = 4096
+LINES_KEPT = 4096
 POINTER = "▸"
 NO_SIZE = Size()
-NO_COLOR = Color(0, 0, 0)
 
 
 class Drawn(NamedTuple):
-    """A line as it stands there: what it was drawn from, part by part, and the strip of each."""
+    """A line as it stands there: what it was drawn from, part by part, and each part as it was painted."""
 
     line: Line | Beside
     parts: tuple[Line, ...]
     widths: tuple[int, ...]
-    strips: tuple[Strip, ...]
+    painted: tuple[Painted, ...]
 
 
-UNDRAWN: Final = Drawn(Line(()), (), (), ())
+UNDRAWN: Final = Drawn(NO_LINE, (), (), ())
 
 
 class LiveGrid(Widget, can_focus=True):
@@ -90,14 +87,11 @@ class LiveGrid(Widget, can_focus=True):
         self.brush: Brush | None = None
         """What writes its lines during a frame of its screen."""
         self._at = 0
-        self._palette: Palette | None = None
-        self._filters: tuple[LineFilter, ...] = ()
-        self._ground = NO_COLOR
-        """What filters take for the colour behind it."""
+        self._paint_with: Paint | None = None
         self._stage: Screen[Any] | None = None
         self._head: tuple[Line | Beside, ...] = ()
         self._rows: tuple[Row, ...] = ()
-        self._strips: dict[tuple[Line, int], Strip] = {}
+        self._kept: dict[tuple[Line, int], Painted] = {}
         self._drawn: list[Drawn] = []
         self._width = 0
         """Cells of the lines that are drawn."""
@@ -136,21 +130,16 @@ class LiveGrid(Widget, can_focus=True):
         return row if row.key == self.cursor else None
 
     def use(self, palette: Palette) -> None:
-        """Draw in these colours from now on."""
-        self._palette = palette
-        self.forget()
-
-    def forget(self) -> None:
-        """Paint everything anew: colours, filters or the size have changed."""
-        self._strips.clear()
-        self._drawn = []
+        """Draw in these colours, with the filters that there are now, from now on."""
         # a palette has colours of one kind, and no `dim`, where `ANSIToTruecolor` is enabled
-        self._filters = tuple(each for each in self.get_line_filters() if not isinstance(each, ANSIToTruecolor))
-        self._ground = self.background_colors[1]
+        filters = tuple(each for each in self.get_line_filters() if not isinstance(each, ANSIToTruecolor))
+        self._paint_with = Paint(palette, filters, self.background_colors[1])
+        self._kept.clear()
+        self._drawn = []
         self._paint()
 
     def show(self, head: Sequence[Line | Beside], rows: Sequence[Row], empty: str = "") -> None:
-        """Replace the content; only strips that have changed are repainted. `empty` is said where there are no rows."""
+        """Replace the content; only what has changed is repainted. `empty` is said where there are no rows."""
         self._head = tuple(head) if rows or not empty else (*head, Line(((f" {empty}", "dim"),)))
         self._rows = tuple(rows)
         if self.cursor_shown:
@@ -188,7 +177,7 @@ class LiveGrid(Widget, can_focus=True):
 
     def _paint(self) -> None:
         width, height = size = self.size
-        if self._palette is None or not width or not height:
+        if self._paint_with is None or not width or not height:
             return
         shown = [*self._head[:height]]
         for at in range(self.offset_rows, min(self.offset_rows + height - len(shown), len(self._rows))):
@@ -204,45 +193,37 @@ class LiveGrid(Widget, can_focus=True):
         gone = range(len(drawn), len(self._drawn))
         self._drawn, self._width = drawn, width
         if gone or (changed and not (self.brush is not None and self.brush.take(self, size, changed))):
-            regions = [Region(x, y, strip.cell_length, 1) for x, y, strip in changed]
+            regions = [Region(x, y, painted.cells, 1) for x, y, painted in changed]
             self.refresh(*regions, *[Region(0, y, width, 1) for y in gone])
 
     def _draw(self, line: Line | Beside, old: Drawn, y: int, width: int, changed: list[Placed]) -> Drawn:
-        """Draw a line; its strips that do not stand there already are added to `changed`."""
+        """Draw a line; its parts that do not stand there already are added to `changed`."""
         parts, widths = (line.lines, line.widths) if isinstance(line, Beside) else ((line,), (width,))
-        olds = zip(old.parts, old.strips, strict=True) if widths == old.widths else repeat((None, None))
-        strips = []
+        olds = zip(old.parts, old.painted, strict=True) if widths == old.widths else repeat((None, None))
+        found = []
         x = 0
         for part, cells, (before, last) in zip(parts, widths, olds, strict=False):
-            strip = last if last is not None and part is before else self._strip(part, cells)
-            if strip is not last:
-                changed.append((x, y, strip))
-            strips.append(strip)
+            painted = last if last is not None and part is before else self._painted(part, cells)
+            if painted is not last:
+                changed.append((x, y, painted))
+            found.append(painted)
             x += cells
-        return Drawn(line, parts, widths, tuple(strips))
+        return Drawn(line, parts, widths, tuple(found))
 
-    def _strip(self, line: Line, width: int) -> Strip:
+    def _painted(self, line: Line, width: int) -> Painted:
         key = (line, width)
-        found = self._strips.get(key)
+        found = self._kept.get(key)
         if found is None:
-            if len(self._strips) >= STRIPS_KEPT:
-                self._strips.clear()
-            found = self._strips[key] = self._make(line, width)
+            assert self._paint_with is not None
+            if len(self._kept) >= LINES_KEPT:
+                self._kept.clear()
+            found = self._kept[key] = Painted(line, width, self._paint_with)
         return found
-
-    def _make(self, line: Line, width: int) -> Strip:
-        assert self._palette is not None
-        ground = line.ground
-        style = self._palette.style
-        segments = [Segment(text, style(role, ground)) for text, role in pad(line, width).spans if text]
-        for each in self._filters:
-            segments = each.apply(segments, self._ground)
-        return PaintedStrip(segments, width)
 
     def render_lines(self, crop: Region) -> list[Strip]:
         drawn, width = self._drawn, self.size.width
-        blank = self._strip(Line(()), width) if self._palette is not None else Strip.blank(width)
-        found = [Strip.join(drawn[y].strips) if y < len(drawn) else blank for y in crop.line_range]
+        blank = self._painted(NO_LINE, width).strip if self._paint_with is not None else Strip.blank(width)
+        found = [_strip(drawn[y]) if y < len(drawn) else blank for y in crop.line_range]
         left, right = crop.column_span
         return found if (left, right) == (0, width) else [strip.crop(left, right) for strip in found]
 
@@ -329,6 +310,11 @@ class LiveGrid(Widget, can_focus=True):
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         event.stop()
         self._move(self._here - 1)
+
+
+def _strip(drawn: Drawn) -> Strip:
+    first, *others = drawn.painted
+    return Strip.join([first.strip, *[each.strip for each in others]]) if others else first.strip
 
 
 def _pointed(line: Line | Beside, focused: bool) -> Line | Beside:
