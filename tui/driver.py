@@ -74,28 +74,29 @@ class TerminalDriver(LinuxDriver):
 
     outlet: Outlet | None = None
     _input: TerminalInput | None = None
-    """None where what is typed comes from no terminal: Textual's thread reads that."""
 
     def write(self, data: str) -> None:
         if self.outlet is not None:
             self.outlet.write(data)
 
     def start_application_mode(self) -> None:
+        if self.outlet is not None:  # it runs: SIGCONT comes to programs that no key has stopped, too
+            if not os.isatty(self.fileno):
+                return  # the system sends it behind SIGHUP when the terminal is gone
+            self.suspend_application_mode()
         loop = asyncio.get_running_loop()
         assert self._file is not None  # the command line refuses to draw where stderr is no terminal
         self.outlet = Outlet(self._file.fileno(), lambda: loop.call_soon_threadsafe(self._leave))
         if hasattr(self._app, "outlet"):
             self._app.outlet = self.outlet
-        self._input = TerminalInput(self.fileno, self.process_message) if os.isatty(self.fileno) else None
         super().start_application_mode()  # type: ignore[no-untyped-call]
-        if self._input is not None:
-            self._input.start()
+        self._input = TerminalInput(self.fileno, self.process_message)
+        self._input.start()
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._leave)
 
     def run_input_thread(self) -> None:
-        if self._input is None:
-            super().run_input_thread()
+        """Nothing: Textual's thread ends at once. At the end of its input it would turn for ever, and keep the program alive."""
 
     def disable_input(self) -> None:
         if self._input is not None:

@@ -116,6 +116,15 @@ def test_a_window_that_is_closed_ends_the_program(opened: Open) -> None:
     assert terminal.exit_code() == 0
 
 
+def test_a_window_that_is_closed_on_a_stopped_program_ends_it(opened: Open) -> None:
+    """The system wakes it to say so: it must not go on without a terminal, nor turn round and round at the end of its input."""
+    terminal = opened()
+    terminal.type("\x1a")
+    terminal.wait_stopped()
+    terminal.hang_up()
+    terminal.exit_code()
+
+
 def test_a_crash_in_a_screen_gives_the_terminal_back_and_shows_the_traceback_after_that(made: Path, home: Path) -> None:
     crash = (
         "import sys; from tui.screens.book import BookScreen\n"
@@ -151,6 +160,25 @@ def test_a_stopped_program_gives_the_terminal_back_and_goes_on_from_where_it_was
     wait_until_later(terminal, before)
     assert seconds_of(terminal) - before < 5.0, "time that the program was stopped was played"
     assert "the alternate screen" in terminal.kept()
+    terminal.type("q")
+    assert terminal.exit_code() == 0
+    assert terminal.kept() == []
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_woken_without_a_key_having_stopped_it_it_takes_the_terminal_anew(opened: Open, stopped: bool) -> None:
+    """`kill -STOP` and `kill -CONT`, or the latter alone: what the terminal was like before is not forgotten for it."""
+    terminal = opened()
+    if stopped:
+        terminal.signal(signal.SIGSTOP)
+        terminal.wait_stopped()
+    mark = terminal.count
+    terminal.signal(signal.SIGCONT)
+    terminal.wait_for_bytes(b"\x1b[?1049h", mark)
+    wait_until_later(terminal, seconds_of(terminal))
+    assert "the alternate screen" in terminal.kept()
+    terminal.type("3")
+    terminal.wait_for("BOOK  BTC")
     terminal.type("q")
     assert terminal.exit_code() == 0
     assert terminal.kept() == []
@@ -541,7 +569,9 @@ def test_all_that_is_drawn_goes_through_our_writer(opened: Open, home: Path, mad
     assert not (home / "used").exists()
 
 
-@pytest.mark.parametrize("name", ["write", "start_application_mode", "close", "stop_application_mode"])
+@pytest.mark.parametrize(
+    "name", ["write", "start_application_mode", "close", "stop_application_mode", "run_input_thread", "disable_input"]
+)
 def test_what_the_driver_replaces_is_what_textual_calls(name: str) -> None:
     """A new name in Textual would leave ours unheard."""
     base = TerminalDriver.__mro__[1]

@@ -113,3 +113,9 @@ def test_of_thousands_only_those_are_made_that_are_seen(monkeypatch: pytest.Monk
     ]
     assert made == [5_000, 0, 20]
     assert all(old is new for at, (old, new) in enumerate(zip(first, further[1:], strict=True)) if at % 20)
+
+
+def test_a_list_that_has_emptied_is_empty_at_another_width_too() -> None:
+    rows = Rows()
+    assert len(rows.make(table(160), (item_of(ALERTS[1], {}),), {}, T0)) == 1
+    assert rows.make(table(80), (), {}, T0) == []
