@@ -53,6 +53,29 @@ async def test_the_tape_can_be_closed_while_it_is_zoomed(recording: Path) -> Non
         assert "BOOK  BTC" in stage.text()
 
 
+async def test_where_no_book_has_room_beside_it_the_tape_has_the_screen(recording: Path) -> None:
+    async with on_stage(recording, untouched=True, size=(80, 24)) as stage:
+        await stage.press("3", "v")
+        book = stage.book
+        assert "PRINTS" in stage.text()
+        assert "BOOK  BTC" not in stage.text()
+        assert book.tape.size.width == 80
+        assert book.tape.has_focus
+        await stage.pilot.resize_terminal(120, 24)
+        await stage.settle()
+        assert "PRINTS" in stage.text()
+        assert "BOOK  BTC" in stage.text()
+        assert book.grid.has_focus
+        await stage.pilot.resize_terminal(80, 24)
+        await stage.settle()
+        assert "BOOK  BTC" not in stage.text()
+        await stage.press("v")
+        assert "BOOK  BTC" in stage.text()
+        assert "PRINTS" not in stage.text()
+        assert book.grid.has_focus
+        assert book.grid.size.width == 80
+
+
 async def test_no_row_is_pointed_at_that_no_key_acts_on(recording: Path) -> None:
     """Back before the alert that was chosen, it is not in the list any more."""
     async with on_stage(recording) as stage:

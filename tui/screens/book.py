@@ -12,6 +12,8 @@ from feeds.model import InstrumentId
 from tui.formats import usd
 from tui.line import Line, Row, first_fitting, pad, text_of
 from tui.lines.book import (
+    LEAST,
+    NARROW_LABEL,
     UNIT_NAMES,
     WIDE_SCREEN,
     Ladder,
@@ -46,6 +48,8 @@ HEADS: Final = 3
 TAPE_ROWS: Final = 80
 TAPE_CELLS: Final = 52
 """Of the panel, as app.tcss has it."""
+BESIDE_CELLS: Final = NARROW_LABEL + LEAST + 5
+"""Of the order books' panel, where there is one market in it; with less the tape has the screen to itself."""
 LEGEND: Final = (
     (
         "order books",
@@ -157,10 +161,11 @@ class BookScreen(LiveScreen):
         self._full = full_bars(axes, self.unit, self.cumulative, self._full)
         drawn = Ladder(unit=self.unit, cumulative=self.cumulative, selected=self.selected, full=self._full)
         width = self.grid.size.width
-        if not width:
+        if not width and not self.panel.has_class("away"):
             return
-        self.grid.show(heads(axes, markets, drawn, width), self._rows.make(axes, markets, drawn, width))
-        self._keep_price(len(self.grid.rows))
+        if width:
+            self.grid.show(heads(axes, markets, drawn, width), self._rows.make(axes, markets, drawn, width))
+            self._keep_price(len(self.grid.rows))
         self._show_tape(axes, scene, markets)
         self._show_info(axes, markets)
         self._titles(axes, scene, markets)
@@ -195,8 +200,13 @@ class BookScreen(LiveScreen):
         if wanted is None:
             room = self.size.width - TAPE_CELLS - 2
             wanted = room >= WIDE_SCREEN and columns_fit(axes, room)
-        if self.tape_panel.display != wanted:
+        alone = wanted and self.size.width - TAPE_CELLS < BESIDE_CELLS
+        if (self.tape_panel.display, self.panel.has_class("away")) != (wanted, alone):
             self.tape_panel.display = wanted
+            self.tape_panel.set_class(alone, "alone")
+            self.panel.set_class(alone, "away")
+            if self.grid.has_focus or self.tape.has_focus:
+                (self.tape if alone else self.grid).focus()
             self.call_after_refresh(self.draw)  # both panels have another width then
         if wanted:
             layout = tape_table(self.tape.size.width)
