@@ -431,9 +431,8 @@ async def test_a_ban_stops_all_who_wait_and_they_go_on_when_it_is_over(venue: Ve
     until_ns = pool.view(answer.received_ns).gate_ns
     assert until_ns == answer.received_ns + SECOND
     waiting = [asyncio.create_task(pool.fetch(fetch(f"/{number}", number % 3), venue.base)) for number in range(8)]
-    await asyncio.sleep(0.1)
+    await until(lambda: pool.view(until_ns - 1).queued == 8)
     assert venue.asked == ["/ban"]
-    assert pool.view(until_ns - 1).queued == 8
     answers = await asyncio.gather(*waiting)
     assert all(each.sent_ns >= until_ns for each in answers)
 

@@ -232,7 +232,7 @@ async def test_an_exchange_with_nothing_kept_is_no_recording_of_nothing(tmp_path
 @pytest.mark.parametrize("path", ["replay-normalized", "ws-replay-normalized"])
 async def test_a_machine_that_goes_silent_is_not_waited_for_for_ever(tmp_path: Path, path: str) -> None:
     async def silent(*_any: Any) -> None:
-        await asyncio.sleep(30)
+        await asyncio.Event().wait()
 
     async with machine() as server:
         server.rest_hook = server.greeting = silent

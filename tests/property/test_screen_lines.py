@@ -28,7 +28,7 @@ from analytics.tracker import Episode, RouteQuote
 from feeds.model import Contract, Instrument, Kind
 from tests.property.test_lines_fit import HOSTILE
 from tui.keys import TABLE
-from tui.line import Beside, Line, Row, pad, plain, text_of
+from tui.line import NO_LINE, Beside, Line, Row, pad, plain, text_of
 from tui.lines import alerts, book, cursor, desk, header, help, route, tape
 from tui.playback import PlaybackStatus
 from tui.scene import Held, Scene, Whose
@@ -484,6 +484,14 @@ def test_only_lines_that_changed_are_painted() -> None:
         grid.painted = []
         grid.show(head, [Row(str(at), line) for at, line in enumerate(lines[:7])])
         assert sorted(region.y for region in grid.painted) == [8, 9, 10]
+
+    on_grid((60, 20), look)
+
+
+def test_a_line_with_nothing_in_it_is_a_line() -> None:
+    def look(grid: Watched) -> None:
+        grid.show((), [Row("0", Beside((NO_LINE, NO_LINE), (20, 40))), Row("1", NO_LINE)])
+        strips_fit(grid)
 
     on_grid((60, 20), look)
 

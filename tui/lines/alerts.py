@@ -83,7 +83,7 @@ class Rows:
         self._now: Ns = 0
         self._rest: tuple[object, ...] = ()
         """Beside the items, what rows are made from that outlast a frame."""
-        self._items: tuple[Item, ...] | None = None
+        self._items: tuple[Item, ...] = ()
         self._made: dict[int, tuple[Item, Row]] = {}
         """By the item's number."""
         self._rows: list[Row] = []
@@ -95,8 +95,8 @@ class Rows:
         self._layout, self._facts, self._now = layout, facts, now
         rest = layout, tuple(facts)
         if rest != self._rest:
-            self._rest, self._made, self._items = rest, {}, None
-        if items is not self._items:
+            self._rest, self._made, self._items, self._rows, self._open = rest, {}, (), [], []
+        if items != self._items:  # those that have not changed are the same ones, which is quickly seen
             before = self._made
             self._made = {
                 item.alert.seq: old

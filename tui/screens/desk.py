@@ -39,7 +39,6 @@ from tui.table import Layout
 from tui.widgets.bindings import bind
 from tui.widgets.live_grid import LiveGrid
 from tui.widgets.panel import Panel
-from tui.worklist import Item
 
 RESORT_NS: Final[Ns] = SECOND
 """Rows change places once a second at most: what moves cannot be read."""
@@ -85,9 +84,6 @@ class DeskScreen(LiveScreen):
         self._sorted_ns: Ns = -1
         self._every = 0
         """Routes that there are for the filter."""
-        self._items: tuple[Item, ...] = ()
-        self._latest: tuple[Item, ...] = ()
-        """Those of them in the strip."""
         self._strip_rows = AlertRows()
         self._ranked_when: tuple[Ns, float] | None = None
         self._ranks: Mapping[str, int] = {}
@@ -150,9 +146,7 @@ class DeskScreen(LiveScreen):
         self.routes.show(layout.heads, found, self._no_route())
 
         strip = alert_table(self.strip.size.width)
-        if scene.items is not self._items:
-            self._items, self._latest = scene.items, scene.items[:STRIPPED]
-        latest = self._strip_rows.make(strip, self._latest, facts, now)
+        latest = self._strip_rows.make(strip, scene.items[:STRIPPED], facts, now)
         self._keep_first(self.strip, latest)
         heads = [] if self.has_class("-short") else [strip.head]
         self.strip.show(heads, latest, nothing_fired(self.arbtop.source.engine.alerts.rules))

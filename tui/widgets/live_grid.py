@@ -43,7 +43,8 @@ class Drawn(NamedTuple):
     painted: tuple[Painted, ...]
 
 
-UNDRAWN: Final = Drawn(NO_LINE, (), (), ())
+UNDRAWN: Final = Drawn(Line(()), (), (), ())
+"""Of a line of its own: no line that is shown is the same one."""
 
 
 class LiveGrid(Widget, can_focus=True):
